@@ -1,0 +1,145 @@
+// Outcomes: kept for their time to live, told to those who wait for them.
+#include "absl/strings/str_cat.h"
+#include "common/names.h"
+#include "server/core/broker.h"
+
+namespace joinq::core {
+namespace {
+
+constexpr int64_t kMillisPerSecond = 1000;
+
+int64_t SecondOf(Time time) { return (time.time_since_epoch().count() + kMillisPerSecond - 1) / kMillisPerSecond; }
+
+absl::Status UnknownTask(TaskId task) {
+  return FieldError(absl::StatusCode::kNotFound, "task_id",
+                    absl::StrCat("no task ", Raw(task), " with a result: unknown, not kept, or past its time to live"));
+}
+
+}  // namespace
+
+// The task has just ended: its payload makes place for the result.
+void Broker::KeepResult(Task* task, std::string_view result, std::string_view content_type) {
+  const bool kept = task->policy.result_ttl_ms > 0;
+  memory_used_ -= MemoryOf(*task);
+  task->headers = Blob();
+  task->payload = (kept || task->watched) ? Blob(result) : Blob();
+  task->content_type = names_.Intern(content_type);
+  memory_used_ += MemoryOf(*task);
+  if (!kept) return;
+  task->when = now_ + Millis(task->policy.result_ttl_ms);
+  ShelveResult(task);
+}
+
+// Puts an ended task among the results that expire in the same second.
+void Broker::ShelveResult(Task* task) {
+  const int64_t second = SecondOf(task->when);
+  auto [bucket, added] = results_by_second_.try_emplace(second);
+  bucket->second.PushBack(task);
+  if (added) timers_.Add(Time(Millis(second * kMillisPerSecond)), TimerKind::kResults, static_cast<uint64_t>(second));
+}
+
+void Broker::DropResult(Task* task) {
+  TaskList::Remove(task);
+  Erase(task);
+}
+
+void Broker::ExpireResults(int64_t second) {
+  auto bucket = results_by_second_.find(second);
+  if (bucket == results_by_second_.end()) return;
+  while (Task* task = bucket->second.front()) DropResult(task);
+  results_by_second_.erase(bucket);
+}
+
+ResultNotice Broker::NoticeOf(const Task& task, CallerId to) const {
+  ResultNotice notice;
+  notice.to = to;
+  notice.tag = task.tag;
+  notice.task = task.id;
+  notice.outcome = task.outcome;
+  notice.payload = task.payload;
+  notice.content_type = task.content_type;
+  if (task.error != nullptr) notice.error = std::make_shared<TaskError>(*task.error);
+  notice.attempts = task.deliveries;
+  return notice;
+}
+
+void Broker::AnswerResultWaiters(const Task& task) {
+  auto list = result_waiters_.find(task.id);
+  if (list == result_waiters_.end()) return;
+  while (!list->second.empty()) {
+    Waiter waiter = waiters_.Take(list->second.front().id);
+    Reply reply;
+    reply.to = waiter.caller;
+    reply.result = std::make_unique<ResultNotice>(NoticeOf(task, waiter.caller));
+    reply.queue = task.queue->name;
+    reply.handler = task.handler;
+    effects_.replies.push_back(std::move(reply));
+  }
+  result_waiters_.erase(list);
+}
+
+void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {
+  auto speaker = producers_by_stream_.find(stream);
+  if (speaker == producers_by_stream_.end()) return;
+  Task* task = tasks_.Find(id);
+  if (task == nullptr) {
+    ResultNotice notice;
+    notice.to = stream;
+    notice.tag = tag;
+    notice.task = id;
+    auto error = std::make_shared<TaskError>();
+    error->message = std::string(UnknownTask(id).message());
+    notice.error = std::move(error);
+    effects_.results.push_back(std::move(notice));
+    return;
+  }
+  if (task->state == TaskState::kEnded) {
+    ResultNotice notice = NoticeOf(*task, stream);
+    notice.tag = tag;
+    effects_.results.push_back(std::move(notice));
+    return;
+  }
+  if (task->producer != speaker->second) {
+    DropProducerRef(task);
+    task->producer = speaker->second;
+    ++task->producer->refs;
+  }
+  task->tag = tag;
+  task->watched = true;
+}
+
+void Broker::ForgetResults(CallerId, std::span<const uint64_t> task_ids) {
+  for (uint64_t id : task_ids) {
+    Task* task = tasks_.Find(TaskId(id));
+    if (task != nullptr && task->state == TaskState::kEnded) DropResult(task);
+  }
+}
+
+void Broker::GetResult(CallerId caller, TaskId id, uint32_t wait_ms, bool forget) {
+  Waiter waiter;
+  waiter.kind = WaiterKind::kResult;
+  waiter.caller = caller;
+  waiter.task = id;
+  waiter.forget = forget;
+  Task* task = tasks_.Find(id);
+  if (task == nullptr) return Answer(std::move(waiter), UnknownTask(id));
+  if (task->state == TaskState::kEnded) {
+    Reply reply;
+    reply.to = caller;
+    reply.result = std::make_unique<ResultNotice>(NoticeOf(*task, caller));
+    reply.queue = task->queue->name;
+    reply.handler = task->handler;
+    effects_.replies.push_back(std::move(reply));
+    if (forget) DropResult(task);
+    return;
+  }
+  if (wait_ms > kDurationMsMax) {
+    return Answer(std::move(waiter), InvalidField("wait_ms", absl::StrCat("is ", wait_ms, "; at most ", kDurationMsMax, " is allowed")));
+  }
+  if (wait_ms == 0) return Answer(std::move(waiter), absl::DeadlineExceededError(""));
+  if (absl::Status no = MayPark(caller); !no.ok()) return Answer(std::move(waiter), no);
+  const uint64_t waiter_id = waiters_.Park(&result_waiters_[id], std::move(waiter));
+  timers_.Add(now_ + Millis(wait_ms), TimerKind::kWaiter, waiter_id);
+}
+
+}  // namespace joinq::core

@@ -1,0 +1,97 @@
+// What an operation causes for callers. The wiring sends these once everything
+// that was applied before them is as durable as it was promised to be.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/core/shared_bytes.h"
+#include "server/core/types.h"
+
+namespace joinq::core {
+
+// One task handed to a consumer: pushed to a worker's stream, or part of the
+// answer to a Get.
+struct Delivery {
+  CallerId to = kNobody;
+  TaskId task{0};
+  Token token;  // zero when the get completed the task at once
+  uint32_t attempt = 0;
+  uint32_t lease_ms = 0;  // 0: the lease is the session's
+  Name queue, handler, content_type;
+  Blob payload, headers;
+};
+
+struct PutAck {
+  CallerId to = kNobody;
+  uint64_t tag = 0;
+  TaskId task{0};
+};
+
+struct PutRefusal {
+  CallerId to = kNobody;
+  uint64_t tag = 0;
+  absl::Status status;
+};
+
+// The end of a watched task, to its producer's stream.
+struct ResultNotice {
+  CallerId to = kNobody;
+  uint64_t tag = 0;
+  TaskId task{0};
+  Outcome outcome = Outcome::kUnfinished;
+  Blob payload;
+  Name content_type;
+  std::shared_ptr<const TaskError> error;
+  uint32_t attempts = 0;
+};
+
+// The answer to a call that waits for one thing.
+struct Reply {
+  CallerId to = kNobody;
+  absl::Status status;
+  std::vector<TaskId> task_ids;     // Put
+  std::vector<Delivery> deliveries; // Get
+  uint64_t count = 0;               // Purge
+  std::unique_ptr<ResultNotice> result;  // GetResult
+  Name queue, handler;                   // GetResult
+};
+
+struct CompletionsAck {
+  CallerId to = kNobody;
+  uint64_t completions_seq = 0;
+  std::vector<TaskId> stale;
+};
+
+struct CancelNotice {
+  CallerId to = kNobody;
+  LeaseRef lease;
+};
+
+struct Effects {
+  std::vector<PutAck> put_acks;
+  std::vector<PutRefusal> put_refusals;
+  std::vector<Delivery> deliveries;
+  std::vector<ResultNotice> results;
+  std::vector<CompletionsAck> completion_acks;
+  std::vector<CancelNotice> cancels;
+  std::vector<Reply> replies;
+
+  bool empty() const {
+    return put_acks.empty() && put_refusals.empty() && deliveries.empty() && results.empty() &&
+           completion_acks.empty() && cancels.empty() && replies.empty();
+  }
+  void Clear() {
+    put_acks.clear();
+    put_refusals.clear();
+    deliveries.clear();
+    results.clear();
+    completion_acks.clear();
+    cancels.clear();
+    replies.clear();
+  }
+};
+
+}  // namespace joinq::core

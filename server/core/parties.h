@@ -1,0 +1,56 @@
+// Those on the other end of the streams: workers that hold leases, producers
+// whose puts are told apart by tags.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/core/task.h"
+#include "server/core/types.h"
+
+namespace joinq::core {
+
+class Queue;
+
+// A worker's living presence. Lives while its stream is heard from, and for a
+// grace period after the stream broke; its leases end with it.
+struct WorkerSession {
+  WorkerProfile profile;
+  WorkerStatus status;
+  CallerId stream = kNobody;  // kNobody: broken, the grace period runs
+  bool draining = false;
+  uint64_t credit = 0;
+  TaskList leases;  // in the order of delivery
+  uint32_t lease_count = 0;
+  uint64_t completions_seen = 0;
+  Time connected{}, last_heard{};
+  Time ends = kNever;  // when silence or the grace period is over
+  std::vector<Queue*> queues;
+  size_t next_queue = 0;  // whose turn it is
+};
+
+// A producer tells its puts apart by tags; a tag seen before is the same task.
+struct Producer {
+  uint64_t id = 0;
+  std::string name;
+  CallerId stream = kNobody;
+  Time ends = kNever;  // when a producer without a stream is forgotten
+  uint64_t acked_below = 0;
+  uint64_t refs = 0;  // tasks that point here
+  bool forgotten = false;  // out of the index; freed with the last task
+  absl::flat_hash_map<uint64_t, TaskId> tags;  // not yet below acked_below; TaskId{0}: parked
+
+  // Forgets every tag below `tag`.
+  void Trim(uint64_t tag) {
+    if (tag <= acked_below) return;
+    if (tag - acked_below > tags.size()) {
+      absl::erase_if(tags, [tag](const auto& entry) { return entry.first < tag; });
+    } else {
+      for (uint64_t t = acked_below; t < tag; ++t) tags.erase(t);
+    }
+    acked_below = tag;
+  }
+};
+
+}  // namespace joinq::core

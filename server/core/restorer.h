@@ -1,0 +1,51 @@
+// Rebuilds a broker's state from what the store holds: first the rows, then the
+// journal entries in order, then Finish. Records that a row already includes are
+// passed over; records of objects that are gone mean nothing any more.
+#pragma once
+
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/core/broker.h"
+#include "server/core/changes.h"
+
+namespace joinq::core {
+
+class Restorer final : public JournalSink {
+ public:
+  // `broker` must be new.
+  explicit Restorer(Broker* broker) : broker_(broker) {}
+
+  // `as_of`: the entry number of the commit that wrote the row.
+  void LoadCounters(const CounterRecord& counters);
+  void LoadQueueRow(const QueueRecord& queue, uint64_t as_of);
+  void LoadTaskRow(const TaskRecord& task, uint64_t as_of);
+
+  void BeginEntry(uint64_t number, size_t bytes);
+  void QueueCreated(const QueueRecord& queue) override;
+  void QueueClosed(QueueId queue) override;
+  void QueueDeleted(QueueId queue) override;
+  void TaskPut(const TaskRecord& task) override;
+  void TaskRetried(const TaskRecord& task) override;
+  void TaskEnded(const EndRecord& end) override;
+  void EndEntry();
+
+  // Everything is in; tasks line up in their queues in the order of their ids.
+  void Finish(Time now);
+  // Task rows whose queue does not exist; they are left out.
+  uint64_t orphans() const { return orphans_; }
+
+ private:
+  Queue* QueueOf(QueueId id) const;
+  bool Counts(QueueId id) const;  // whether the queue's row lacks this entry
+  bool Includes(TaskId id) const;
+  Task* Fill(const TaskRecord& record);
+
+  Broker* const broker_;
+  JournalLedger::Entry entry_;
+  absl::flat_hash_map<QueueId, uint64_t> queue_rows_;
+  absl::flat_hash_map<TaskId, uint64_t> task_rows_;
+  uint64_t orphans_ = 0;
+};
+
+}  // namespace joinq::core

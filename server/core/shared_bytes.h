@@ -1,0 +1,131 @@
+// Bytes and names that many parts of the core point at without copying.
+// Reference counts are plain integers: everything here belongs to the thread
+// that owns the core.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace joinq::core {
+
+// Immutable bytes in one allocation with an 8-byte head; null when empty.
+class Blob {
+ public:
+  Blob() = default;
+  explicit Blob(std::string_view bytes) {
+    if (bytes.empty()) return;
+    head_ = static_cast<Head*>(std::malloc(sizeof(Head) + bytes.size()));
+    if (head_ == nullptr) throw std::bad_alloc();
+    head_->refs = 1;
+    head_->size = static_cast<uint32_t>(bytes.size());
+    std::memcpy(head_ + 1, bytes.data(), bytes.size());
+  }
+  Blob(const Blob& other) : head_(other.head_) {
+    if (head_ != nullptr) ++head_->refs;
+  }
+  Blob(Blob&& other) noexcept : head_(std::exchange(other.head_, nullptr)) {}
+  Blob& operator=(Blob other) noexcept {
+    std::swap(head_, other.head_);
+    return *this;
+  }
+  ~Blob() {
+    if (head_ != nullptr && --head_->refs == 0) std::free(head_);
+  }
+
+  std::string_view view() const {
+    return head_ == nullptr ? std::string_view() : std::string_view(reinterpret_cast<char*>(head_ + 1), head_->size);
+  }
+  size_t size() const { return head_ == nullptr ? 0 : head_->size; }
+  bool empty() const { return head_ == nullptr; }
+
+ private:
+  struct Head {
+    uint32_t refs;
+    uint32_t size;
+  };
+  Head* head_ = nullptr;
+};
+
+class NameTable;
+
+// A name that is stored once however many tasks carry it. Equal names of one
+// table compare equal by address. Must not outlive its table.
+class Name {
+ public:
+  Name() = default;
+  Name(const Name& other) : entry_(other.entry_) {
+    if (entry_ != nullptr) ++entry_->refs;
+  }
+  Name(Name&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+  Name& operator=(Name other) noexcept {
+    std::swap(entry_, other.entry_);
+    return *this;
+  }
+  ~Name() { Drop(); }
+
+  std::string_view view() const { return entry_ == nullptr ? std::string_view() : std::string_view(entry_->text); }
+  std::string str() const { return std::string(view()); }
+  bool empty() const { return entry_ == nullptr; }
+  bool operator==(const Name& other) const { return entry_ == other.entry_; }
+
+ private:
+  friend class NameTable;
+  struct Entry {
+    NameTable* table;
+    uint64_t refs;
+    std::string text;
+  };
+  explicit Name(Entry* entry) : entry_(entry) { ++entry_->refs; }
+  inline void Drop();
+  Entry* entry_ = nullptr;
+};
+
+class NameTable {
+ public:
+  NameTable() = default;
+  NameTable(const NameTable&) = delete;
+  NameTable& operator=(const NameTable&) = delete;
+  // The name with this text; the empty Name for "".
+  Name Intern(std::string_view text) {
+    if (text.empty()) return Name();
+    if (auto it = entries_.find(text); it != entries_.end()) return Name(*it);
+    auto* entry = new Name::Entry{this, 0, std::string(text)};
+    entries_.insert(entry);
+    return Name(entry);
+  }
+  size_t size() const { return entries_.size(); }
+
+ private:
+  friend class Name;
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    size_t operator()(const Name::Entry* entry) const { return (*this)(std::string_view(entry->text)); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    static std::string_view Text(std::string_view text) { return text; }
+    static std::string_view Text(const Name::Entry* entry) { return entry->text; }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Text(a) == Text(b);
+    }
+  };
+  absl::flat_hash_set<Name::Entry*, Hash, Equal> entries_;
+};
+
+inline void Name::Drop() {
+  if (entry_ != nullptr && --entry_->refs == 0) {
+    entry_->table->entries_.erase(entry_);
+    delete entry_;
+  }
+}
+
+}  // namespace joinq::core

@@ -1,0 +1,45 @@
+// Deadlines in one heap. An entry is never removed early: whoever it was for
+// checks, when it comes due, whether it still means anything. All time-driven
+// work of the core hangs here, so the next deadline is one look away.
+#pragma once
+
+#include <cstdint>
+#include <queue>
+#include <vector>
+
+#include "server/core/types.h"
+
+namespace joinq::core {
+
+enum class TimerKind : uint8_t { kTaskDue, kLeaseEnd, kWaiter, kResults, kWorker, kProducer };
+
+struct Timer {
+  Time when;
+  uint64_t subject;  // a task, waiter, worker or producer id, or a second of results
+  TimerKind kind;
+  // Ids settle ties, so that many deadlines at one instant keep their order.
+  bool operator>(const Timer& other) const {
+    return when != other.when ? when > other.when : subject > other.subject;
+  }
+};
+
+class TimerHeap {
+ public:
+  void Add(Time when, TimerKind kind, uint64_t subject) {
+    if (when != kNever) heap_.push({when, subject, kind});
+  }
+  Time next() const { return heap_.empty() ? kNever : heap_.top().when; }
+  // Takes the earliest timer that is due; false if none is.
+  bool PopDue(Time now, Timer* timer) {
+    if (heap_.empty() || heap_.top().when > now) return false;
+    *timer = heap_.top();
+    heap_.pop();
+    return true;
+  }
+  size_t size() const { return heap_.size(); }
+
+ private:
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> heap_;
+};
+
+}  // namespace joinq::core

@@ -1,0 +1,129 @@
+// The words of the core: ids, time, outcomes and errors. Nothing here knows of
+// gRPC, protobuf, files or clocks; enum values equal those of the protos and of
+// the stored records, so never renumber them.
+#pragma once
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace joinq::core {
+
+using Millis = std::chrono::milliseconds;
+// Unix time as the wiring's clock gives it; never runs backwards within a run.
+using Time = std::chrono::time_point<std::chrono::system_clock, Millis>;
+inline constexpr Time kNever = Time::max();
+
+enum class TaskId : uint64_t {};
+enum class QueueId : uint32_t {};
+// A party that answers go to: a unary call or a stream. 0 is nobody.
+enum class CallerId : uint64_t {};
+inline constexpr CallerId kNobody{0};
+
+template <typename Id>
+constexpr auto Raw(Id id) {
+  return static_cast<std::underlying_type_t<Id>>(id);
+}
+
+// The token of a lease. Of two leases of a task the greater is the newer.
+struct Token {
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;
+  auto operator<=>(const Token&) const = default;
+};
+
+struct LeaseRef {
+  TaskId task{0};
+  Token token;
+};
+
+enum class Outcome : uint8_t { kUnfinished = 0, kSucceeded = 1, kFailed = 2, kCrashed = 3, kCancelled = 4 };
+
+enum class FailureKind : uint8_t {
+  kUnspecified = 0,
+  kHandlerError = 1,
+  kTimeLimit = 2,
+  kUnknownHandler = 3,
+  kCrash = 4,
+  kOutOfMemory = 5,
+  kHostLost = 6,
+  kBadArguments = 7,
+};
+
+// Whether an attempt that ended so is charged to max_crashes, not to max_attempts.
+constexpr bool IsCrash(FailureKind kind) {
+  return kind == FailureKind::kCrash || kind == FailureKind::kOutOfMemory || kind == FailureKind::kHostLost;
+}
+
+struct TaskError {
+  FailureKind kind = FailureKind::kUnspecified;
+  std::string message;  // at most kErrorMessageBytesMax
+  std::string detail;   // at most kErrorDetailBytesMax
+  bool final = false;
+};
+inline constexpr size_t kErrorMessageBytesMax = 4096;
+inline constexpr size_t kErrorDetailBytesMax = 16384;
+
+// How a task is retried and how long its outcome is kept. Always resolved: no
+// field means "default" here.
+struct TaskPolicy {
+  uint16_t max_attempts = 1;
+  uint16_t max_crashes = 3;
+  uint32_t retry_delay_ms = 1000;
+  uint32_t retry_delay_max_ms = 600'000;
+  uint32_t result_ttl_ms = 0;  // 0: not kept
+  bool operator==(const TaskPolicy&) const = default;
+};
+
+struct QueueOptions {
+  uint64_t maxsize = 0;  // 0: no bound
+  uint32_t lease_ms = 60'000;
+  bool operator==(const QueueOptions&) const = default;
+};
+inline constexpr uint32_t kLeaseMsMin = 1000;
+inline constexpr uint32_t kLeaseMsMax = 43'200'000;
+
+struct QueueStats {
+  uint64_t ready = 0, delayed = 0, leased = 0;
+  uint64_t put_total = 0, done_total = 0, dead = 0, cancelled_total = 0, redelivered_total = 0;
+  uint64_t oldest_ready_ms = 0;
+  uint64_t parked_puts = 0, parked_gets = 0, parked_joins = 0;
+  uint64_t bytes = 0;
+  uint32_t consumers = 0;
+  uint64_t size() const { return ready + delayed; }
+  uint64_t unfinished() const { return ready + delayed + leased; }
+};
+
+struct QueueView {
+  std::string name;
+  QueueOptions options;
+  bool closed = false;
+  QueueStats stats;
+};
+
+// Names, hosts and figures that a worker says of itself.
+struct WorkerProfile {
+  uint64_t worker_id = 0;
+  std::string name, host;
+  uint32_t pid = 0, concurrency = 0;
+  std::vector<std::string> queues, handlers;
+};
+
+struct WorkerStatus {
+  uint32_t busy = 0, children = 0, buffered = 0;
+  uint64_t done_total = 0, failed_total = 0, child_deaths_total = 0;
+};
+
+enum class WorkerState { kAlive, kLate, kGone, kDraining };
+
+struct WorkerView {
+  WorkerProfile profile;
+  WorkerStatus status;
+  WorkerState state = WorkerState::kAlive;
+  uint64_t silent_ms = 0, connected_ms = 0;
+  uint32_t leases = 0;
+};
+
+}  // namespace joinq::core

@@ -1,0 +1,18 @@
+// The store on RocksDB: a commit is one synced WriteBatch, ownership a file lock
+// and a stored epoch. Keys: the journal's column family has the big-endian entry
+// number, the rows' one the row keys; the default one holds epoch and head.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "server/storage/store.h"
+
+namespace joinq::storage {
+
+// Opens or creates the data directory (mode 0700). Errors, each one line:
+// FAILED_PRECONDITION: in use by another process, another format's, or not a
+// joinq data directory; DATA_LOSS: damaged; UNAVAILABLE: input or output failed.
+absl::StatusOr<std::unique_ptr<Store>> OpenRocksDbStore(const std::string& directory);
+
+}  // namespace joinq::storage
