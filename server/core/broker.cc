@@ -19,6 +19,7 @@ Broker::Broker(Limits limits, uint64_t epoch, uint64_t first_entry, ChangeSink* 
     : limits_(limits),
       epoch_(epoch),
       sink_(sink),
+      journaled_(sink->keeps()),
       ledger_(first_entry),
       random_(seed),
       completed_(std::make_unique<std::array<Completed, kCompletedSlots>>()) {}

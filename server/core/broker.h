@@ -202,8 +202,12 @@ class Broker {
 
   // journal (broker_journal.cc)
   TaskRecord RecordOf(const Task& task) const;
-  void Touch(Task* task) { ledger_.Touch(task->id, &task->dirty_since); }
-  void Touch(Queue* queue) { ledger_.Touch(queue->id, &queue->dirty_since); }
+  void Touch(Task* task) {
+    if (journaled_) ledger_.Touch(task->id, &task->dirty_since);
+  }
+  void Touch(Queue* queue) {
+    if (journaled_) ledger_.Touch(queue->id, &queue->dirty_since);
+  }
   void Relocate();
 
   static uint64_t MemoryOf(const Task& task) { return sizeof(Task) + 32 + task.payload.size() + task.headers.size(); }
@@ -211,6 +215,7 @@ class Broker {
   const Limits limits_;
   const uint64_t epoch_;
   ChangeSink* const sink_;
+  const bool journaled_;
   Time now_{};
   bool stopping_ = false;
 

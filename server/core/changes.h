@@ -83,6 +83,8 @@ class ChangeSink : public JournalSink, public RowSink {
  public:
   // Bytes of journal records gathered for the entry under way.
   virtual size_t journal_bytes() const = 0;
+  // Whether anything is kept at all; if not, nobody need remember what is dirty.
+  virtual bool keeps() const { return true; }
 };
 
 // Discards everything: for queues that live in memory only.
@@ -101,6 +103,7 @@ class NullChangeSink final : public ChangeSink {
   void DeleteTaskRow(TaskId) override {}
   void DropEntriesThrough(uint64_t) override {}
   size_t journal_bytes() const override { return 0; }
+  bool keeps() const override { return false; }
 };
 
 }  // namespace joinq::core

@@ -1,0 +1,167 @@
+#include "server/rpc/core_loop.h"
+
+#include <grpc/support/time.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "server/core/restorer.h"
+#include "spdlog/spdlog.h"
+
+namespace joinq::rpc {
+namespace {
+
+constexpr int kEventsPerRound = 256;
+constexpr size_t kGatheredBytesMax = 16 << 20;
+constexpr core::Millis kLongestSleep{1'000};
+constexpr core::Millis kStallCheckEvery{5'000};
+
+}  // namespace
+
+// Wall time at the start, driven on by the steady clock: it never jumps.
+core::Time CoreLoop::Now() {
+  static const auto wall = std::chrono::system_clock::now();
+  static const auto steady = std::chrono::steady_clock::now();
+  return std::chrono::time_point_cast<core::Millis>(wall + (std::chrono::steady_clock::now() - steady));
+}
+
+absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options) {
+  auto loop = std::unique_ptr<CoreLoop>(new CoreLoop);
+  loop->store_ = options.store;
+  loop->durable_ = options.store->durability() != "memory";
+  auto acquired = options.store->Acquire(0, "joinqd");
+  if (!acquired.ok()) return acquired.status();
+  core::ChangeSink* sink = loop->durable_ ? static_cast<core::ChangeSink*>(&loop->encoder_) : &loop->no_sink_;
+  loop->broker_ = std::make_unique<core::Broker>(options.limits, acquired->epoch, acquired->next_entry, sink, options.seed);
+  core::Restorer restorer(loop->broker_.get());
+  uint64_t entries = 0;
+  absl::Status status = options.store->ScanRows(
+      0, [&](std::string_view key, std::string_view value) { return storage::DecodeRow(key, value, &restorer); });
+  if (!status.ok()) return status;
+  status = options.store->ScanEntries(0, 0, [&](uint64_t number, std::string_view entry) {
+    ++entries;
+    restorer.BeginEntry(number, entry.size());
+    absl::Status decoded = storage::DecodeEntry(entry, &restorer);
+    restorer.EndEntry();
+    return decoded;
+  });
+  if (!status.ok()) return status;
+  restorer.Finish(Now());
+  if (std::string problem = loop->broker_->CheckInvariants(); !problem.empty()) {
+    return absl::DataLossError("the restored state does not add up: " + problem);
+  }
+  if (loop->durable_) {
+    spdlog::info("restored {} task(s) in {} queue(s) from {} journal entries", loop->broker_->task_count(),
+                 loop->broker_->queue_count(), entries);
+    loop->committer_ =
+        std::make_unique<storage::Committer>(options.store, 0, acquired->epoch, [raw = loop.get()] { raw->Wake(); });
+  }
+  return loop;
+}
+
+CoreLoop::~CoreLoop() { committer_.reset(); }
+
+void CoreLoop::Wake() {
+  if (waking_.exchange(true)) return;
+  alarm_.Set(queue_, gpr_now(GPR_CLOCK_MONOTONIC), TagOf(this));
+}
+
+void CoreLoop::Post(std::function<void()> work) {
+  {
+    std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(work));
+  }
+  Wake();
+}
+
+void CoreLoop::OnEvent(bool) {
+  waking_.store(false);
+  std::vector<std::function<void()>> work;
+  {
+    std::lock_guard lock(inbox_mutex_);
+    work.swap(inbox_);
+  }
+  for (auto& run : work) run();
+}
+
+void CoreLoop::Run() {
+  core::Time next_tick = Now();
+  core::Time next_stall_check = Now() + kStallCheckEvery;
+  for (;;) {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto sleep = std::clamp(next_tick - Now(), core::Millis(0), kLongestSleep);
+    auto got = queue_->AsyncNext(&tag, &ok, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                                          gpr_time_from_millis(sleep.count(), GPR_TIMESPAN)));
+    if (got == grpc::CompletionQueue::SHUTDOWN) return;
+    broker_->BeginRound(Now());
+    ++figures_.rounds;
+    for (int events = 0; got == grpc::CompletionQueue::GOT_EVENT;) {
+      static_cast<Event*>(tag)->OnEvent(ok);
+      ++figures_.events;
+      if (++events == kEventsPerRound) break;
+      got = queue_->AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_MONOTONIC));
+    }
+    if (got == grpc::CompletionQueue::SHUTDOWN) return;
+    next_tick = broker_->Tick();
+    if (broker_->now() >= next_stall_check) {
+      next_stall_check = broker_->now() + kStallCheckEvery;
+      targets_.ForEach([this](Target* target) { target->CheckStalled(broker_->now()); });
+    }
+    FinishRound();
+    if (stopping_) CheckStop();
+  }
+}
+
+void CoreLoop::FinishRound() {
+  auto undelivered = [this](const core::Delivery& delivery) {
+    const core::LeaseRef lease{delivery.task, delivery.token};
+    if (delivery.token.epoch != 0) broker_->ReturnUndelivered({&lease, 1});
+  };
+  for (;;) {
+    if (committer_ != nullptr) {
+      if (encoder_.batch().bytes() > kGatheredBytesMax) committer_->Wait();
+      storage::CommitResult result;
+      if (committer_->Take(&result)) {
+        if (result.outcome != storage::CommitOutcome::kDurable) StorageFailed(result);
+        targets_.Publish(&committing_, undelivered);
+      }
+      if (committer_->busy()) return;
+      if (encoder_.journal_bytes() > 0 || !encoder_.batch().empty()) {
+        encoder_.batch().entry_number = broker_->journal_position() + 1;
+        broker_->EndRound();
+        std::swap(committing_, broker_->effects());
+        ++figures_.commits;
+        figures_.committed_bytes += encoder_.batch().bytes();
+        committer_->Submit(&encoder_.batch());
+        return;
+      }
+    }
+    if (broker_->effects().empty()) return;
+    // Nothing to wait for. Publishing may cause more (a lease that nobody was there to take).
+    std::swap(committing_, broker_->effects());
+    targets_.Publish(&committing_, undelivered);
+  }
+}
+
+void CoreLoop::Stop(std::function<void()> closed) {
+  if (stopping_) return;
+  stopping_ = true;
+  on_closed_ = std::move(closed);
+  broker_->Shutdown();
+  targets_.ForEach([](Target* target) { target->Close(); });
+}
+
+void CoreLoop::CheckStop() {
+  if (!on_closed_ || (committer_ != nullptr && committer_->busy()) || !broker_->effects().empty()) return;
+  std::exchange(on_closed_, nullptr)();
+}
+
+// A commit that failed may or may not be on disk: nothing may be answered any
+// more. The restart finds out.
+void CoreLoop::StorageFailed(const storage::CommitResult& result) {
+  spdlog::critical("the store failed ({}): stopping at once, nothing unacknowledged counts", result.error);
+  std::_Exit(1);
+}
+
+}  // namespace joinq::rpc

@@ -1,0 +1,165 @@
+// joinq.v1.QueueService: parse, call the core, answer. No rules in here.
+#include "joinq/v1/queue.grpc.pb.h"
+#include "server/rpc/convert.h"
+#include "server/rpc/services.h"
+#include "server/rpc/unary.h"
+
+namespace joinq::rpc {
+namespace {
+
+using Service = v1::QueueService::AsyncService;
+using Answer = std::optional<absl::Status>;
+constexpr auto kNothingToFill = [](core::Reply&, auto*) {};
+
+absl::StatusOr<std::vector<core::NewTask>> TasksOf(const v1::PutRequest& request) {
+  if (request.tasks_size() > 10'000) return InvalidField("tasks", "has more than 10000 tasks");
+  std::vector<core::NewTask> tasks;
+  tasks.reserve(request.tasks_size());
+  for (const auto& task : request.tasks()) {
+    auto headers = EncodeHeaders(task.headers());
+    if (!headers.ok()) return headers.status();
+    tasks.push_back({0, core::Blob(task.payload()), *std::move(headers)});
+  }
+  return tasks;
+}
+
+absl::StatusOr<std::vector<core::LeaseRef>> CheckedLeases(const google::protobuf::RepeatedPtrField<v1::Lease>& leases) {
+  if (leases.size() > 10'000) return InvalidField("leases", "has more than 10000 leases");
+  return LeasesOf(leases);
+}
+
+}  // namespace
+
+void ServeQueues(CoreLoop* loop, Service* service) {
+  core::Broker* broker = &loop->broker();
+  auto on = [loop](auto method, Service* s) {
+    return [=](auto* context, auto* request, auto* writer, void* tag) {
+      (s->*method)(context, request, writer, loop->queue(), loop->queue(), tag);
+    };
+  };
+  auto info = [loop](const absl::StatusOr<core::QueueView>& view, v1::QueueInfo* response) -> Answer {
+    if (view.ok()) Fill(*view, loop->durability(), response);
+    return view.status();
+  };
+
+  ServeUnary<v1::CreateQueueRequest, v1::QueueInfo>(
+      loop, on(&Service::RequestCreateQueue, service),
+      [=](core::CallerId, const v1::CreateQueueRequest& request, v1::QueueInfo* response) -> Answer {
+        return info(broker->CreateQueue(request.name(), OptionsOf(request.options()), request.allow_existing()), response);
+      },
+      kNothingToFill);
+  ServeUnary<v1::GetQueueRequest, v1::QueueInfo>(
+      loop, on(&Service::RequestGetQueue, service),
+      [=](core::CallerId, const v1::GetQueueRequest& request, v1::QueueInfo* response) -> Answer {
+        return info(broker->GetQueue(request.name()), response);
+      },
+      kNothingToFill);
+  ServeUnary<v1::ListQueuesRequest, v1::ListQueuesResponse>(
+      loop, on(&Service::RequestListQueues, service),
+      [=](core::CallerId, const v1::ListQueuesRequest& request, v1::ListQueuesResponse* response) -> Answer {
+        const uint32_t limit = request.page_size() == 0 ? 1000 : std::min<uint32_t>(request.page_size(), 1000);
+        bool more = false;
+        for (const auto& view : broker->ListQueues(request.prefix(), request.after(), limit, &more)) {
+          Fill(view, loop->durability(), response->add_queues());
+        }
+        response->set_more(more);
+        return absl::OkStatus();
+      },
+      kNothingToFill);
+  ServeUnary<v1::PutRequest, v1::PutResponse>(
+      loop, on(&Service::RequestPut, service),
+      [=](core::CallerId caller, const v1::PutRequest& request, v1::PutResponse*) -> Answer {
+        auto tasks = TasksOf(request);
+        if (!tasks.ok()) return tasks.status();
+        core::PutSpec spec;
+        spec.queue = request.queue();
+        spec.handler = broker->Intern(request.handler());
+        spec.content_type = broker->Intern(request.content_type());
+        spec.policy = PolicyOf(request.options());
+        spec.delay_ms = request.options().delay_ms();
+        spec.timeout_ms = request.timeout_ms();
+        spec.no_wait = request.no_wait();
+        broker->Put(caller, spec, *std::move(tasks));
+        return std::nullopt;
+      },
+      [=](core::Reply& reply, v1::PutResponse* response) {
+        for (core::TaskId id : reply.task_ids) response->add_task_ids(core::Raw(id));
+        response->set_durability(std::string(loop->durability()));
+      });
+  ServeUnary<v1::GetRequest, v1::GetResponse>(
+      loop, on(&Service::RequestGet, service),
+      [=](core::CallerId caller, const v1::GetRequest& request, v1::GetResponse*) -> Answer {
+        core::GetSpec spec;
+        spec.max_tasks = request.max_tasks() == 0 ? 1 : request.max_tasks();
+        spec.timeout_ms = request.timeout_ms();
+        spec.no_wait = request.no_wait();
+        spec.lease_ms = request.lease_ms();
+        spec.ack = request.ack();
+        broker->Get(caller, request.queue(), spec);
+        return std::nullopt;
+      },
+      [](core::Reply& reply, v1::GetResponse* response) {
+        for (const auto& delivery : reply.deliveries) Fill(delivery, response->add_tasks());
+      });
+  ServeUnary<v1::DoneRequest, v1::DoneResponse>(
+      loop, on(&Service::RequestDone, service),
+      [=](core::CallerId, const v1::DoneRequest& request, v1::DoneResponse*) -> Answer {
+        auto leases = CheckedLeases(request.leases());
+        if (!leases.ok()) return leases.status();
+        return broker->Done(request.queue(), *leases, request.result(), request.content_type());
+      },
+      kNothingToFill);
+  ServeUnary<v1::FailRequest, v1::FailResponse>(
+      loop, on(&Service::RequestFail, service),
+      [=](core::CallerId, const v1::FailRequest& request, v1::FailResponse*) -> Answer {
+        auto leases = CheckedLeases(request.leases());
+        if (!leases.ok()) return leases.status();
+        return broker->Fail(request.queue(), *leases, ErrorOf(request.error()));
+      },
+      kNothingToFill);
+  ServeUnary<v1::ReleaseRequest, v1::ReleaseResponse>(
+      loop, on(&Service::RequestRelease, service),
+      [=](core::CallerId, const v1::ReleaseRequest& request, v1::ReleaseResponse*) -> Answer {
+        auto leases = CheckedLeases(request.leases());
+        if (!leases.ok()) return leases.status();
+        return broker->Release(request.queue(), *leases, request.delay_ms());
+      },
+      kNothingToFill);
+  ServeUnary<v1::ExtendRequest, v1::ExtendResponse>(
+      loop, on(&Service::RequestExtend, service),
+      [=](core::CallerId, const v1::ExtendRequest& request, v1::ExtendResponse*) -> Answer {
+        auto leases = CheckedLeases(request.leases());
+        if (!leases.ok()) return leases.status();
+        return broker->Extend(request.queue(), *leases, request.lease_ms());
+      },
+      kNothingToFill);
+  ServeUnary<v1::JoinRequest, v1::JoinResponse>(
+      loop, on(&Service::RequestJoin, service),
+      [=](core::CallerId caller, const v1::JoinRequest& request, v1::JoinResponse*) -> Answer {
+        broker->Join(caller, request.queue(), request.timeout_ms(), request.no_wait());
+        return std::nullopt;
+      },
+      kNothingToFill);
+  ServeUnary<v1::CloseRequest, v1::CloseResponse>(
+      loop, on(&Service::RequestClose, service),
+      [=](core::CallerId, const v1::CloseRequest& request, v1::CloseResponse*) -> Answer {
+        return broker->CloseQueue(request.queue());
+      },
+      kNothingToFill);
+  ServeUnary<v1::PurgeRequest, v1::PurgeResponse>(
+      loop, on(&Service::RequestPurge, service),
+      [=](core::CallerId, const v1::PurgeRequest& request, v1::PurgeResponse* response) -> Answer {
+        auto cancelled = broker->PurgeQueue(request.queue());
+        if (cancelled.ok()) response->set_cancelled(*cancelled);
+        return cancelled.status();
+      },
+      kNothingToFill);
+  ServeUnary<v1::DeleteQueueRequest, v1::DeleteQueueResponse>(
+      loop, on(&Service::RequestDeleteQueue, service),
+      [=](core::CallerId, const v1::DeleteQueueRequest& request, v1::DeleteQueueResponse*) -> Answer {
+        return broker->DeleteQueue(request.queue(), request.force());
+      },
+      kNothingToFill);
+}
+
+}  // namespace joinq::rpc

@@ -1,0 +1,20 @@
+// The services, each served on the core loop's completion queue until it shuts
+// down. Call them once the server has started, on the thread that will run the loop.
+#pragma once
+
+#include "common/names.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "joinq/v1/queue.grpc.pb.h"
+#include "joinq/v1/task.grpc.pb.h"
+#include "joinq/v1/worker.grpc.pb.h"
+#include "server/rpc/core_loop.h"
+
+namespace joinq::rpc {
+
+void ServeQueues(CoreLoop* loop, v1::QueueService::AsyncService* service);
+void ServeTasks(CoreLoop* loop, v1::TaskService::AsyncService* service);
+void ServeWorkers(CoreLoop* loop, v1::WorkerService::AsyncService* service);
+// SERVING until the loop stops, for the whole server ("") and each service's name.
+void ServeHealth(CoreLoop* loop, grpc::health::v1::Health::AsyncService* service);
+
+}  // namespace joinq::rpc

@@ -1,0 +1,158 @@
+// joinq.v1.TaskService: the producer's stream and stored results.
+#include "server/rpc/convert.h"
+#include "server/rpc/services.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/unary.h"
+
+namespace joinq::rpc {
+namespace {
+
+using Service = v1::TaskService::AsyncService;
+
+constexpr size_t kParkedPutsMax = 16'384;
+constexpr size_t kAckBytes = 24, kResultBytes = 48;  // about, besides the payload
+
+class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceResponse> {
+ public:
+  using StreamCall::StreamCall;
+
+  static Detached Accept(CoreLoop* loop, Service* service) {
+    auto call = std::make_shared<ProducerStream>(loop);
+    if (!co_await Op([&](void* tag) {
+          service->RequestProduce(&call->context_, &call->stream_, loop->queue(), loop->queue(), tag);
+        })) {
+      co_return;
+    }
+    Accept(loop, service);
+    call->Run(call);
+  }
+
+  void PutAcked(const core::PutAck& ack) override {
+    const uint64_t task = core::Raw(ack.task);
+    bool fresh = false;
+    v1::ProduceResponse* message = writer_.Gather(kAckBytes, &fresh);
+    if (!fresh && message->acks_size() > 0) {
+      // Tags and ids usually run in step: one range for a whole batch.
+      v1::AckRange* last = message->mutable_acks(message->acks_size() - 1);
+      if (last->first_tag() + last->count() == ack.tag && last->first_task_id() + last->count() == task) {
+        last->set_count(last->count() + 1);
+        return;
+      }
+    }
+    v1::AckRange* range = message->add_acks();
+    range->set_first_tag(ack.tag);
+    range->set_first_task_id(task);
+    range->set_count(1);
+  }
+
+  void PutRefused(const core::PutRefusal& refusal) override {
+    bool fresh = false;
+    v1::PutError* error = writer_.Gather(kAckBytes + refusal.status.message().size(), &fresh)->add_errors();
+    error->set_tag(refusal.tag);
+    error->set_code(static_cast<int>(refusal.status.code()));
+    error->set_message(std::string(refusal.status.message()));
+    error->set_field(FieldOf(refusal.status));
+  }
+
+  void Result(const core::ResultNotice& notice) override {
+    bool fresh = false;
+    v1::ProducedResult* result = writer_.Gather(kResultBytes + notice.payload.size(), &fresh)->add_results();
+    result->set_tag(notice.tag);
+    result->set_task_id(core::Raw(notice.task));
+    result->set_outcome(static_cast<v1::Outcome>(notice.outcome));
+    result->set_payload(notice.payload.view().data(), notice.payload.size());
+    const std::string_view type = notice.content_type.view();
+    result->set_content_type(type.data(), type.size());
+    if (notice.error != nullptr) Fill(*notice.error, result->mutable_error());
+    result->set_attempts(notice.attempts);
+  }
+
+ protected:
+  absl::Status Serve(const v1::ProduceRequest& request) override {
+    core::Broker& broker = loop_->broker();
+    if (!greeted_) {
+      if (!request.has_hello()) return InvalidField("hello", "is missing in the stream's first message");
+      if (absl::Status bad = broker.AttachProducer(id_, request.hello().producer_id(), request.hello().name()); !bad.ok()) {
+        return bad;
+      }
+      greeted_ = true;
+      bool fresh = false;
+      v1::ProducerWelcome* welcome = writer_.Gather(kAckBytes, &fresh)->mutable_welcome();
+      welcome->set_epoch(broker.epoch());
+      welcome->set_max_payload_bytes(broker.limits().max_payload_bytes);
+      welcome->set_max_message_bytes(kMessageBytesMax);
+      writer_.Flush();
+    } else if (!broker.IsCurrent(id_)) {
+      return absl::AbortedError("another stream of this producer has taken over");
+    }
+    if (request.acked_below() > 0) broker.ProducerAcked(id_, request.acked_below());
+    for (const auto& group : request.groups()) Put(group);
+    for (const auto& watch : request.watches()) broker.WatchResult(id_, watch.tag(), core::TaskId{watch.task_id()});
+    if (request.results_taken_size() > 0) {
+      broker.ForgetResults(id_, {request.results_taken().data(), static_cast<size_t>(request.results_taken_size())});
+    }
+    return absl::OkStatus();
+  }
+
+  bool MayRead() override { return StreamCall::MayRead() && loop_->broker().ParkedOf(id_) < kParkedPutsMax; }
+
+ private:
+  void Put(const v1::PutGroup& group) {
+    core::Broker& broker = loop_->broker();
+    spec_.queue = group.queue();
+    spec_.handler = broker.Intern(group.handler());
+    spec_.content_type = broker.Intern(group.content_type());
+    spec_.policy = PolicyOf(group.options());
+    spec_.delay_ms = group.options().delay_ms();
+    spec_.watch = group.watch();
+    spec_.timeout_ms = group.timeout_ms();
+    spec_.no_wait = group.no_wait();
+    tasks_.clear();
+    for (const auto& task : group.tasks()) {
+      core::NewTask& added = tasks_.emplace_back();
+      added.tag = task.tag();
+      added.payload = core::Blob(task.payload());
+      if (task.headers().empty()) continue;
+      auto headers = EncodeHeaders(task.headers());
+      if (headers.ok()) {
+        added.headers = *std::move(headers);
+      } else {
+        tasks_.pop_back();
+        broker.effects().put_refusals.push_back({id_, task.tag(), headers.status()});
+      }
+    }
+    broker.PutStream(id_, spec_, tasks_);
+  }
+
+  bool greeted_ = false;
+  core::PutSpec spec_;                 // reused
+  std::vector<core::NewTask> tasks_;   // reused
+};
+
+}  // namespace
+
+void ServeTasks(CoreLoop* loop, Service* service) {
+  ProducerStream::Accept(loop, service);
+  ServeUnary<v1::GetResultRequest, v1::TaskResult>(
+      loop,
+      [=](auto* context, auto* request, auto* writer, void* tag) {
+        service->RequestGetResult(context, request, writer, loop->queue(), loop->queue(), tag);
+      },
+      [=](core::CallerId caller, const v1::GetResultRequest& request, v1::TaskResult*) -> std::optional<absl::Status> {
+        loop->broker().GetResult(caller, core::TaskId{request.task_id()}, request.wait_ms(), request.forget());
+        return std::nullopt;
+      },
+      [](core::Reply& reply, v1::TaskResult* response) {
+        const core::ResultNotice& result = *reply.result;
+        response->set_task_id(core::Raw(result.task));
+        response->set_outcome(static_cast<v1::Outcome>(result.outcome));
+        response->set_payload(result.payload.view().data(), result.payload.size());
+        response->set_content_type(result.content_type.str());
+        if (result.error != nullptr) Fill(*result.error, response->mutable_error());
+        response->set_attempts(result.attempts);
+        response->set_queue(reply.queue.str());
+        response->set_handler(reply.handler.str());
+      });
+}
+
+}  // namespace joinq::rpc

@@ -1,0 +1,137 @@
+// joinq.v1.WorkerService: the workers' stream.
+#include "server/rpc/convert.h"
+#include "server/rpc/services.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/unary.h"
+
+namespace joinq::rpc {
+namespace {
+
+using Service = v1::WorkerService::AsyncService;
+
+constexpr size_t kDeliveryBytes = 40, kLeaseBytes = 32;  // about, besides the payload
+
+class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> {
+ public:
+  using StreamCall::StreamCall;
+
+  static Detached Accept(CoreLoop* loop, Service* service) {
+    auto call = std::make_shared<WorkerStream>(loop);
+    if (!co_await Op([&](void* tag) {
+          service->RequestWork(&call->context_, &call->stream_, loop->queue(), loop->queue(), tag);
+        })) {
+      co_return;
+    }
+    Accept(loop, service);
+    call->Run(call);
+  }
+
+  void Delivered(const core::Delivery& delivery) override {
+    bool fresh = false;
+    v1::WorkResponse* message = writer_.Gather(kDeliveryBytes + delivery.payload.size() + delivery.headers.size(), &fresh);
+    if (fresh || message->groups().empty() || !(delivery.queue == queue_) || !(delivery.handler == handler_) ||
+        !(delivery.content_type == content_type_)) {
+      queue_ = delivery.queue;
+      handler_ = delivery.handler;
+      content_type_ = delivery.content_type;
+      v1::DeliveryGroup* group = message->add_groups();
+      group->set_queue(queue_.str());
+      group->set_handler(handler_.str());
+      group->set_content_type(content_type_.str());
+      group->set_epoch(delivery.token.epoch);
+    }
+    v1::Delivery* task = message->mutable_groups(message->groups_size() - 1)->add_tasks();
+    task->set_task_id(core::Raw(delivery.task));
+    task->set_sequence(delivery.token.sequence);
+    task->set_attempt(delivery.attempt);
+    task->set_payload(delivery.payload.view().data(), delivery.payload.size());
+    if (!delivery.headers.empty()) DecodeHeaders(delivery.headers.view(), task->mutable_headers());
+  }
+
+  void CompletionsAcked(const core::CompletionsAck& ack) override {
+    bool fresh = false;
+    v1::WorkResponse* message = writer_.Gather(kLeaseBytes + 10 * ack.stale.size(), &fresh);
+    message->set_completions_acked(ack.completions_seq);
+    for (core::TaskId task : ack.stale) message->add_stale_task_ids(core::Raw(task));
+  }
+
+  void Cancelled(const core::CancelNotice& cancel) override {
+    bool fresh = false;
+    Fill(cancel.lease, writer_.Gather(kLeaseBytes, &fresh)->add_cancels());
+  }
+
+ protected:
+  absl::Status Serve(const v1::WorkRequest& request) override {
+    core::Broker& broker = loop_->broker();
+    if (!greeted_) {
+      if (!request.has_hello()) return InvalidField("hello", "is missing in the stream's first message");
+      if (absl::Status bad = Greet(request.hello()); !bad.ok()) return bad;
+    } else if (!broker.IsCurrent(id_)) {
+      return absl::AbortedError("this worker's session has ended, or another stream of it has taken over");
+    }
+    broker.WorkerHeard(id_);
+    if (request.has_status()) broker.WorkerReports(id_, StatusOf(request.status()));
+    if (request.draining()) broker.WorkerDrains(id_);
+    if (request.completions_seq() > 0) Complete(request);
+    if (request.credit() > 0) broker.WorkerCredit(id_, request.credit());
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Greet(const v1::WorkerHello& hello) {
+    core::Broker& broker = loop_->broker();
+    auto attached = broker.AttachWorker(id_, ProfileOf(hello), LeasesOf(hello.held()));
+    if (!attached.ok()) return attached.status();
+    greeted_ = true;
+    bool fresh = false;
+    v1::WorkerWelcome* welcome = writer_.Gather(kLeaseBytes * (1 + attached->lost.size()), &fresh)->mutable_welcome();
+    welcome->set_epoch(broker.epoch());
+    welcome->set_session_timeout_ms(static_cast<uint32_t>(broker.limits().worker_timeout.count()));
+    for (const auto& lease : attached->lost) Fill(lease, welcome->add_lost());
+    welcome->set_completions_seen(attached->completions_seen);
+    welcome->set_max_message_bytes(kMessageBytesMax);
+    writer_.Flush();
+    return absl::OkStatus();
+  }
+
+  void Complete(const v1::WorkRequest& request) {
+    completions_.clear();
+    for (const auto& completion : request.completions()) {
+      core::Completion& added = completions_.emplace_back();
+      added.lease = {core::TaskId{completion.task_id()}, {completion.epoch(), completion.sequence()}};
+      added.result = completion.result();
+      added.content_type = completion.content_type();
+      switch (completion.verdict()) {
+        case v1::Completion::DONE: added.verdict = core::Verdict::kDone; break;
+        case v1::Completion::RELEASED: added.verdict = core::Verdict::kReleased; break;
+        default:
+          added.verdict = core::Verdict::kFailed;
+          added.error = ErrorOf(completion.error());
+          break;
+      }
+    }
+    loop_->broker().WorkerCompletions(id_, request.completions_seq(), completions_);
+  }
+
+  bool greeted_ = false;
+  std::vector<core::Completion> completions_;  // reused
+  core::Name queue_, handler_, content_type_;  // of the group that was begun last
+};
+
+}  // namespace
+
+void ServeWorkers(CoreLoop* loop, Service* service) {
+  WorkerStream::Accept(loop, service);
+  ServeUnary<v1::ListWorkersRequest, v1::ListWorkersResponse>(
+      loop,
+      [=](auto* context, auto* request, auto* writer, void* tag) {
+        service->RequestListWorkers(context, request, writer, loop->queue(), loop->queue(), tag);
+      },
+      [=](core::CallerId, const v1::ListWorkersRequest&, v1::ListWorkersResponse* response) -> std::optional<absl::Status> {
+        for (const auto& view : loop->broker().ListWorkers()) Fill(view, response->add_workers());
+        return absl::OkStatus();
+      },
+      [](core::Reply&, v1::ListWorkersResponse*) {});
+}
+
+}  // namespace joinq::rpc
