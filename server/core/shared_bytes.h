@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
@@ -56,7 +57,7 @@ class Blob {
 class NameTable;
 
 // A name that is stored once however many tasks carry it. Equal names of one
-// table compare equal by address. Must not outlive its table.
+// table compare equal by address.
 class Name {
  public:
   Name() = default;
@@ -77,8 +78,24 @@ class Name {
 
  private:
   friend class NameTable;
+  struct Entry;
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    inline size_t operator()(const Entry* entry) const;
+  };
+  struct Equal {
+    using is_transparent = void;
+    static std::string_view Text(std::string_view text) { return text; }
+    static inline std::string_view Text(const Entry* entry);
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Text(a) == Text(b);
+    }
+  };
+  using Set = absl::flat_hash_set<Entry*, Hash, Equal>;
   struct Entry {
-    NameTable* table;
+    std::shared_ptr<Set> set;  // so that a name may outlive its table
     uint64_t refs;
     std::string text;
   };
@@ -86,6 +103,16 @@ class Name {
   inline void Drop();
   Entry* entry_ = nullptr;
 };
+
+inline size_t Name::Hash::operator()(const Entry* entry) const { return (*this)(std::string_view(entry->text)); }
+inline std::string_view Name::Equal::Text(const Entry* entry) { return entry->text; }
+
+inline void Name::Drop() {
+  if (entry_ != nullptr && --entry_->refs == 0) {
+    entry_->set->erase(entry_);
+    delete entry_;
+  }
+}
 
 class NameTable {
  public:
@@ -95,37 +122,15 @@ class NameTable {
   // The name with this text; the empty Name for "".
   Name Intern(std::string_view text) {
     if (text.empty()) return Name();
-    if (auto it = entries_.find(text); it != entries_.end()) return Name(*it);
-    auto* entry = new Name::Entry{this, 0, std::string(text)};
-    entries_.insert(entry);
+    if (auto it = entries_->find(text); it != entries_->end()) return Name(*it);
+    auto* entry = new Name::Entry{entries_, 0, std::string(text)};
+    entries_->insert(entry);
     return Name(entry);
   }
-  size_t size() const { return entries_.size(); }
+  size_t size() const { return entries_->size(); }
 
  private:
-  friend class Name;
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
-    size_t operator()(const Name::Entry* entry) const { return (*this)(std::string_view(entry->text)); }
-  };
-  struct Equal {
-    using is_transparent = void;
-    static std::string_view Text(std::string_view text) { return text; }
-    static std::string_view Text(const Name::Entry* entry) { return entry->text; }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Text(a) == Text(b);
-    }
-  };
-  absl::flat_hash_set<Name::Entry*, Hash, Equal> entries_;
+  std::shared_ptr<Name::Set> entries_ = std::make_shared<Name::Set>();
 };
-
-inline void Name::Drop() {
-  if (entry_ != nullptr && --entry_->refs == 0) {
-    entry_->table->entries_.erase(entry_);
-    delete entry_;
-  }
-}
 
 }  // namespace joinq::core

@@ -1,0 +1,200 @@
+// What every store must do, run on each of them; and what only a disk can do wrong.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "server/storage/memory_store.h"
+#include "server/storage/rocksdb_store.h"
+
+namespace joinq::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A place that a store can be opened on again and again.
+class Place {
+ public:
+  virtual ~Place() = default;
+  virtual std::unique_ptr<Store> Open() = 0;
+};
+
+class MemoryPlace final : public Place {
+ public:
+  std::unique_ptr<Store> Open() override { return std::make_unique<MemoryStore>(disk_); }
+
+ private:
+  std::shared_ptr<MemoryStore::Disk> disk_ = std::make_shared<MemoryStore::Disk>();
+};
+
+class TempDirectory {
+ public:
+  TempDirectory() {
+    std::string pattern = ::testing::TempDir() + "joinq-store-XXXXXX";
+    path = ::mkdtemp(pattern.data());
+  }
+  ~TempDirectory() { fs::remove_all(path); }
+  std::string path;
+};
+
+class RocksPlace final : public Place {
+ public:
+  std::unique_ptr<Store> Open() override {
+    auto store = OpenRocksDbStore(directory_.path + "/data");
+    EXPECT_TRUE(store.ok()) << store.status();
+    return store.ok() ? *std::move(store) : nullptr;
+  }
+
+ private:
+  TempDirectory directory_;
+};
+
+class AnyStore : public ::testing::TestWithParam<std::string> {
+ protected:
+  AnyStore() {
+    if (GetParam() == "memory") {
+      place_ = std::make_unique<MemoryPlace>();
+    } else {
+      place_ = std::make_unique<RocksPlace>();
+    }
+    Reopen();
+  }
+  void Reopen() {
+    store_.reset();
+    store_ = place_->Open();
+    ASSERT_NE(store_, nullptr);
+    auto acquired = store_->Acquire(0, "test");
+    ASSERT_TRUE(acquired.ok());
+    EXPECT_GT(acquired->epoch, epoch_);
+    epoch_ = acquired->epoch;
+    next_entry_ = acquired->next_entry;
+    seq_ = 0;
+  }
+  void Commit(const Batch& batch) { ASSERT_EQ(store_->Commit(0, epoch_, ++seq_, batch).outcome, CommitOutcome::kDurable); }
+  Batch Entry(std::string text) {
+    Batch batch;
+    batch.entry_number = next_entry_++;
+    batch.entry = std::move(text);
+    return batch;
+  }
+  std::map<uint64_t, std::string> Entries(uint64_t from = 0) {
+    std::map<uint64_t, std::string> entries;
+    EXPECT_TRUE(store_->ScanEntries(0, from, [&](uint64_t n, std::string_view e) {
+      entries[n] = std::string(e);
+      return absl::OkStatus();
+    }).ok());
+    return entries;
+  }
+  std::map<std::string, std::string> Rows() {
+    std::map<std::string, std::string> rows;
+    EXPECT_TRUE(store_->ScanRows(0, [&](std::string_view k, std::string_view v) {
+      rows[std::string(k)] = std::string(v);
+      return absl::OkStatus();
+    }).ok());
+    return rows;
+  }
+
+  std::unique_ptr<Place> place_;
+  std::unique_ptr<Store> store_;
+  uint64_t epoch_ = 0, next_entry_ = 1, seq_ = 0;
+};
+
+TEST_P(AnyStore, EntriesAndRowsAreThereAfterReopening) {
+  Batch batch = Entry("one");
+  batch.row_puts = {{"ta", "1"}, {"tb", "2"}};
+  Commit(batch);
+  Commit(Entry("two"));
+  Reopen();
+  EXPECT_EQ(Entries(), (std::map<uint64_t, std::string>{{1, "one"}, {2, "two"}}));
+  EXPECT_EQ(Entries(2).size(), 1u);
+  EXPECT_EQ(Rows(), (std::map<std::string, std::string>{{"ta", "1"}, {"tb", "2"}}));
+  EXPECT_EQ(next_entry_, 3u);
+}
+
+TEST_P(AnyStore, DroppedEntriesStayDroppedAndTheirNumbersAreNotUsedAgain) {
+  for (int i = 0; i < 5; ++i) Commit(Entry("e" + std::to_string(i)));
+  Batch drop;
+  drop.drop_through = 5;
+  drop.row_puts = {{"t1", "x"}};
+  Commit(drop);
+  Reopen();
+  EXPECT_TRUE(Entries().empty());
+  EXPECT_EQ(next_entry_, 6u);
+  Batch erase;
+  erase.row_deletes = {"t1"};
+  Commit(erase);
+  Reopen();
+  EXPECT_TRUE(Rows().empty());
+}
+
+TEST_P(AnyStore, TheSameCommitRepeatedIsOne) {
+  Batch batch = Entry("one");
+  Commit(batch);
+  EXPECT_EQ(store_->Commit(0, epoch_, seq_, batch).outcome, CommitOutcome::kDurable);
+  EXPECT_EQ(Entries().size(), 1u);
+}
+
+TEST_P(AnyStore, AnOldEpochIsFenced) {
+  EXPECT_EQ(store_->Commit(0, epoch_ - 1, 1, Entry("old")).outcome, CommitOutcome::kFenced);
+  EXPECT_TRUE(Entries().empty());
+}
+
+TEST_P(AnyStore, AVisitorsErrorEndsTheScan) {
+  Commit(Entry("one"));
+  Commit(Entry("two"));
+  int seen = 0;
+  auto status = store_->ScanEntries(0, 0, [&](uint64_t, std::string_view) {
+    ++seen;
+    return absl::DataLossError("enough");
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(seen, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, AnyStore, ::testing::Values("memory", "rocksdb"), [](const auto& info) { return info.param; });
+
+TEST(RocksDbStore, DirectoryIsPrivate) {
+  TempDirectory temp;
+  auto store = OpenRocksDbStore(temp.path + "/a/data");
+  ASSERT_TRUE(store.ok()) << store.status();
+  struct stat info {};
+  ASSERT_EQ(::stat((temp.path + "/a/data").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+TEST(RocksDbStore, InUseIsSaidInOneLine) {
+  TempDirectory temp;
+  auto store = OpenRocksDbStore(temp.path + "/data");
+  ASSERT_TRUE(store.ok());
+  auto second = OpenRocksDbStore(temp.path + "/data");
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(second.status().message().find("in use"), absl::string_view::npos) << second.status();
+}
+
+TEST(RocksDbStore, AnotherFormatIsRefusedByName) {
+  TempDirectory temp;
+  ASSERT_TRUE(OpenRocksDbStore(temp.path + "/data").ok());
+  std::ofstream(temp.path + "/data/JOINQ_FORMAT") << "2\n";
+  auto store = OpenRocksDbStore(temp.path + "/data");
+  EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(store.status().message().find("format 2"), absl::string_view::npos) << store.status();
+}
+
+TEST(RocksDbStore, SomebodyElsesDirectoryIsLeftAlone) {
+  TempDirectory temp;
+  std::ofstream(temp.path + "/letter.txt") << "dear";
+  auto store = OpenRocksDbStore(temp.path);
+  EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::distance(fs::directory_iterator(temp.path), fs::directory_iterator()), 1);
+}
+
+TEST(RocksDbStore, AFileIsNotADirectory) {
+  TempDirectory temp;
+  std::ofstream(temp.path + "/file") << "x";
+  EXPECT_FALSE(OpenRocksDbStore(temp.path + "/file").ok());
+}
+
+}  // namespace
+}  // namespace joinq::storage
