@@ -1,0 +1,103 @@
+// The client of a joinq broker: `#include <joinq/client.h>` brings all of the API.
+//
+//   joinq::Client client{"127.0.0.1:7420"};
+//   auto images = client.joinable_queue("images", {.maxsize = 100});
+//   images.put("cat.png");
+//   joinq::Task task = images.get(3s);
+//   task.done();
+//   images.join();
+//
+//   joinq::Pool pool{client, "images"};
+//   int sum = pool.apply<int>("add", 1, 2);
+#pragma once
+
+#include <joinq/pool.h>
+#include <joinq/queue.h>
+
+namespace joinq {
+
+struct ClientOptions {
+  // Deadline of calls that only control or ask (create, stats, done ...).
+  Millis timeout{30'000};
+  // A broker that cannot be reached for so long is given up: Unavailable. Until
+  // then calls reconnect and go on.
+  Millis unavailable_after{30'000};
+  // Puts and submits that are not acknowledged yet, a client; beyond it they block.
+  uint32_t window_tasks = 16'384;
+  uint64_t window_bytes = 64u << 20;
+  // How long the destructor waits for puts that nobody waited for.
+  Millis linger{5'000};
+  // For people, in the broker's logs; may be empty.
+  std::string name;
+};
+
+struct WorkerInfo {
+  uint64_t id = 0;
+  std::string name;
+  std::string host;
+  uint32_t pid = 0;
+  uint32_t concurrency = 0;
+  std::vector<std::string> queues;
+  std::vector<std::string> handlers;
+  std::string state;  // "alive", "late", "gone" or "draining"
+  uint32_t busy = 0;
+  uint32_t children = 0;
+  uint32_t buffered = 0;
+  uint32_t leases = 0;
+  uint64_t done_total = 0;
+  uint64_t failed_total = 0;
+  uint64_t child_deaths_total = 0;
+  Millis silent{0};
+  Millis connected{0};
+};
+
+// A connection to one broker. Cheap to make: it connects with the first call and
+// reconnects by itself. Any thread may use it; make one a process and share it.
+// Queues and pools made from it keep the connection open after it is gone.
+//
+// fork: a process that has made a call must not fork and go on using joinq in the
+// child (gRPC does not survive it). Fork first, or exec in the child.
+class Client {
+ public:
+  // "HOST:PORT", "HOST", ":PORT", "[IPV6]:PORT" or "unix:PATH". InvalidArgument if malformed.
+  explicit Client(const std::string& url = "127.0.0.1:7420", ClientOptions options = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // The queue of that name, created if there is none. An existing queue keeps
+  // its options. Names: 1..200 bytes of [A-Za-z0-9_.:-].
+  Queue queue(const std::string& name, const QueueOptions& options = {});
+  JoinableQueue joinable_queue(const std::string& name, const QueueOptions& options = {});
+  // Handles without a call; the queue's absence shows as NotFound in the first use.
+  Queue open_queue(const std::string& name);
+  JoinableQueue open_joinable_queue(const std::string& name);
+
+  // AlreadyExists if there is one with other options.
+  QueueInfo create_queue(const std::string& name, const QueueOptions& options = {});
+  QueueInfo queue_info(const std::string& name);
+  std::vector<QueueInfo> list_queues(const std::string& prefix = {});
+  // Cancels what waits, leaves what is leased; how many were cancelled.
+  uint64_t purge_queue(const std::string& name);
+  // Refused while it has unfinished tasks, unless `force`, which cancels them.
+  void delete_queue(const std::string& name, bool force = false);
+
+  // The outcome of a task put with a result_ttl, waiting for it up to `wait`.
+  // NotFound: no such task, not kept, or past its time. Timeout: not finished yet.
+  Outcome result(uint64_t task_id, Millis wait = Millis(0));
+  // Finishes a delivery taken elsewhere (see Task::lease); `queue` must be the task's.
+  Task leased_task(const std::string& queue, const Lease& lease);
+
+  std::vector<WorkerInfo> workers();
+  // Returns if the broker answers within `timeout`.
+  void ping(Millis timeout);
+
+  const std::string& url() const { return url_; }
+
+ private:
+  friend class Pool;
+  std::string url_;
+  std::shared_ptr<internal::Connection> connection_;
+};
+
+}  // namespace joinq

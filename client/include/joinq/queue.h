@@ -1,0 +1,193 @@
+// Queue and JoinableQueue: Python's multiprocessing queues, across a network.
+#pragma once
+
+#include <joinq/task.h>
+
+#include <iterator>
+#include <type_traits>
+
+namespace joinq {
+
+struct QueueOptions {
+  uint64_t maxsize = 0;  // most tasks that may wait, leased ones not counted; 0: no bound
+  Millis lease{0};       // of a get that names none; 1 s to 12 h; 0: the broker's default, 60 s
+};
+
+struct QueueStats {
+  uint64_t size = 0;  // ready + delayed
+  uint64_t ready = 0;
+  uint64_t delayed = 0;
+  uint64_t leased = 0;
+  uint64_t unfinished = 0;  // size + leased; join waits for 0
+  uint64_t put_total = 0;   // since the queue's creation, as the next ones
+  uint64_t done_total = 0;
+  uint64_t dead = 0;
+  uint64_t cancelled_total = 0;
+  uint64_t redelivered_total = 0;
+  Millis oldest_ready{0};  // age of the task that has been ready longest
+  uint64_t parked_puts = 0;
+  uint64_t parked_gets = 0;
+  uint64_t parked_joins = 0;
+  uint64_t bytes = 0;      // payload bytes of unfinished tasks
+  uint32_t consumers = 0;  // workers that serve the queue
+};
+
+struct QueueInfo {
+  std::string name;
+  QueueOptions options;
+  bool closed = false;
+  QueueStats stats;
+  std::string durability;  // "fsync" or "memory": what an acknowledged put survives
+};
+
+// How a put is done. Times are rounded to milliseconds and at most 2^31-1 of them.
+struct PutOptions {
+  std::string handler;          // the handler that workers run it with; empty: a plain message
+  Headers headers;
+  Millis delay{0};              // not handed out before
+  uint32_t max_attempts = 0;    // failed attempts before the task is dead; 0: the default, 1
+  uint32_t max_crashes = 0;     // lost holders before the task is dead; 0: the default, 3
+  Millis retry_delay{0};        // first backoff, doubling with jitter; 0: the default, 1 s
+  Millis result_ttl{0};         // how long the outcome stays readable; 0: it is not kept
+};
+
+template <typename T>
+inline constexpr bool kIsText = std::is_convertible_v<const T&, std::string_view>;
+
+// A queue of a broker. A light handle, cheap to copy; any thread may use it, and
+// it keeps the connection of its Client open. The queue itself lives at the
+// broker until it is deleted.
+//
+// All calls throw NotFound (the queue was deleted), Unavailable (no broker for
+// ClientOptions::unavailable_after), InvalidArgument, NotAllowed. Blocking calls
+// survive restarts of the broker.
+class Queue {
+ public:
+  const std::string& name() const { return name_; }
+
+  // Puts one task and returns its id once it is as durable as the queue promises.
+  // Waits while the queue is full, until `timeout`: then Full. Closed if closed.
+  // A connection that breaks meanwhile does not make the task twice.
+  uint64_t put(std::string_view payload, Millis timeout = kForever, const PutOptions& options = {}) const {
+    return put_raw(payload, {}, timeout, options);
+  }
+  // Any other value travels as MessagePack (see joinq/codec.h); get<T> and
+  // Task::as<T> unpack it. With a handler it becomes its only argument.
+  template <typename T>
+    requires(!kIsText<T>)
+  uint64_t put(const T& value, Millis timeout = kForever, const PutOptions& options = {}) const {
+    return put_raw(options.handler.empty() ? PackResult(value) : PackArgs(value), kMsgpackType, timeout, options);
+  }
+  template <typename T>
+  uint64_t put_nowait(const T& value, const PutOptions& options = {}) const {
+    return put(value, Millis(0), options);
+  }
+  // Puts all in order, many at a time, and returns their ids. Each is a put of its
+  // own: if one is refused, the first error is thrown, and others may have been put.
+  std::vector<uint64_t> put_batch(const std::vector<std::string>& payloads, Millis timeout = kForever,
+                                  const PutOptions& options = {}) const;
+  uint64_t put_raw(std::string_view payload, std::string_view content_type, Millis timeout,
+                   const PutOptions& options) const;
+
+  // Takes the oldest task's payload. The task is finished with that, as in Python: a
+  // consumer that dies afterwards has lost it (see JoinableQueue for the alternative).
+  // Empty after `timeout`; Closed if the queue is closed and drained.
+  std::string get(Millis timeout = kForever) const { return get_task(timeout).payload(); }
+  template <typename T>
+  T get(Millis timeout = kForever) const {
+    return get_task(timeout).as<T>();
+  }
+  std::string get_nowait() const { return get(Millis(0)); }
+  // Up to `count` (1..1000) payloads, at least one; waits for the first only.
+  std::vector<std::string> get_batch(uint32_t count, Millis timeout = kForever) const;
+  // As get, with the task's id, headers, ... ; its lease is empty.
+  Task get_task(Millis timeout = kForever) const;
+
+  // Exact at the moment the broker answers.
+  uint64_t qsize() const { return info().stats.size; }
+  bool empty() const { return qsize() == 0; }
+  bool full() const;
+  QueueInfo info() const;
+
+  // No puts from now on; gets drain what is left, then throw Closed. Final.
+  void close() const;
+
+  // Iteration takes items until the queue is closed and drained.
+  class iterator;
+  iterator begin() const;
+  std::default_sentinel_t end() const { return {}; }
+
+ protected:
+  friend class Client;
+  Queue(std::shared_ptr<internal::Connection> connection, std::string name)
+      : connection_(std::move(connection)), name_(std::move(name)) {}
+
+  std::shared_ptr<internal::Connection> connection_;
+  std::string name_;
+};
+
+// A Queue whose consumers must finish what they took: get leases a task, task.done()
+// is Python's task_done(), and join() waits until all that was put is finished. A
+// consumer that dies or is slower than its lease loses the task to another.
+class JoinableQueue : public Queue {
+ public:
+  // Leases the oldest task for `lease` (0: the queue's lease time).
+  Task get(Millis timeout = kForever, Millis lease = Millis(0)) const;
+  Task get_nowait() const { return get(Millis(0)); }
+  std::vector<Task> get_batch(uint32_t count, Millis timeout = kForever, Millis lease = Millis(0)) const;
+
+  void task_done(const Task& task) const { task.done(); }
+  // Many at once, all or none; StaleLease if one of the leases is stale.
+  void task_done(const std::vector<Task>& tasks) const;
+
+  // Returns if no task was unfinished at some instant during the call; Timeout otherwise.
+  void join(Millis timeout = kForever) const;
+
+  class iterator;
+  iterator begin() const;
+
+ private:
+  friend class Client;
+  using Queue::Queue;
+};
+
+namespace internal {
+
+// Input iterator over whatever `Q::get` returns; ends at Closed.
+template <typename Q, typename T>
+class DrainIterator {
+ public:
+  using value_type = T;
+  using difference_type = std::ptrdiff_t;
+  using iterator_concept = std::input_iterator_tag;
+
+  explicit DrainIterator(const Q* queue) : queue_(queue) { ++*this; }
+  T& operator*() const { return *item_; }
+  DrainIterator& operator++() {
+    try {
+      item_ = queue_->get();
+    } catch (const Closed&) {
+      item_.reset();
+    }
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  bool operator==(std::default_sentinel_t) const { return !item_; }
+
+ private:
+  const Q* queue_;
+  mutable std::optional<T> item_;
+};
+
+}  // namespace internal
+
+class Queue::iterator : public internal::DrainIterator<Queue, std::string> {
+  using DrainIterator::DrainIterator;
+};
+class JoinableQueue::iterator : public internal::DrainIterator<JoinableQueue, Task> {
+  using DrainIterator::DrainIterator;
+};
+inline Queue::iterator Queue::begin() const { return iterator(this); }
+inline JoinableQueue::iterator JoinableQueue::begin() const { return iterator(this); }
+
+}  // namespace joinq

@@ -1,0 +1,90 @@
+// A task as a consumer holds it, and the lease it holds it by.
+#pragma once
+
+#include <joinq/codec.h>
+#include <joinq/errors.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace joinq {
+
+namespace internal {
+class Connection;
+struct TaskData;
+}  // namespace internal
+
+using Millis = std::chrono::milliseconds;
+// Waits for ever. Every other time must be 0 or more; InvalidArgument otherwise.
+inline constexpr Millis kForever = Millis::max();
+
+// Name and value; at most 32 a task, name 1..200 bytes, value at most 4 KiB.
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+// The right to finish one delivery of a task. Of two leases of a task the one
+// with the greater (epoch, sequence) is the newer, so it serves as a fencing token.
+struct Lease {
+  uint64_t task_id = 0;
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;
+
+  bool operator==(const Lease&) const = default;
+  // "<task>-<epoch>-<sequence>", as the command line prints and reads it.
+  std::string to_string() const;
+  static std::optional<Lease> parse(std::string_view text);
+};
+
+// A task taken from a queue; a light handle, cheap to copy. The handle may be
+// used from any thread; finishing it twice the same way is harmless.
+//
+// done, fail, release and extend throw StaleLease when the lease is no longer
+// the newest (it ran out, or the task was cancelled), Unavailable, Timeout.
+// They are safe to repeat and survive a restart of the broker.
+class Task {
+ public:
+  uint64_t id() const;
+  const std::string& queue() const;
+  const std::string& handler() const;  // empty for a plain message
+  const std::string& payload() const;
+  const std::string& content_type() const;  // "" raw bytes, "msgpack" packed by put(value)
+  const Headers& headers() const;
+  uint32_t attempt() const;       // 1 for the first delivery
+  const Lease& lease() const;     // all zero when the task was acknowledged by the get itself
+  Millis lease_time() const;      // how long the lease was given for
+
+  // The payload as put(value) packed it. Throws DecodeError if it is something else.
+  template <typename T>
+  T as() const {
+    if (content_type() != kMsgpackType) throw DecodeError("the payload is raw bytes, not a packed value");
+    return UnpackResult<T>(payload());
+  }
+
+  // task_done(): finishes the task; `result` is kept as the put's result_ttl says.
+  void done() const { done_raw({}, {}); }
+  template <typename T>
+  void done(const T& result) const {
+    done_raw(PackResult(result), kMsgpackType);
+  }
+  void done_raw(std::string_view result, std::string_view content_type = {}) const;
+  // A failed attempt: it is retried after its backoff while attempts are left,
+  // unless `final`. `message` is cut at 4 KiB, `detail` at 16 KiB.
+  void fail(std::string_view message, bool final = false, std::string_view detail = {}) const;
+  // Gives it back, to the head of its queue, at no cost in attempts.
+  void release(Millis delay = Millis(0)) const;
+  // Sets the lease's end to now + lease (0: the queue's lease time).
+  void extend(Millis lease = Millis(0)) const;
+
+ private:
+  friend class internal::Connection;
+  explicit Task(std::shared_ptr<const internal::TaskData> data) : data_(std::move(data)) {}
+
+  std::shared_ptr<const internal::TaskData> data_;
+};
+
+}  // namespace joinq

@@ -1,0 +1,208 @@
+#include "client/src/connection.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/src/put_waiter.h"
+#include "client/src/throwing.h"
+#include "common/rpc_channel.h"
+#include "common/rpc_status.h"
+
+namespace joinq::internal {
+namespace {
+
+constexpr Millis kSlice{30'000};
+// On top of what the broker was asked to wait, for its answer to arrive.
+constexpr Millis kAnswerGrace{10'000};
+constexpr Millis kBackoffFirst{50};
+constexpr Millis kBackoffMax{2'000};
+
+using Clock = Connection::Clock;
+
+Clock::time_point After(Millis time) {
+  const auto now = Clock::now();
+  return time >= std::chrono::hours(24 * 365 * 20) ? Clock::time_point::max() : now + time;
+}
+
+Millis Until(Clock::time_point when) {
+  if (when == Clock::time_point::max()) return kForever;
+  return std::max(Millis(0), std::chrono::ceil<Millis>(when - Clock::now()));
+}
+
+// Counts the time without a broker, and waits between tries.
+class Outage {
+ public:
+  Outage(const NetAddress& address, Millis limit) : address_(address), limit_(limit), backoff_(kBackoffFirst, kBackoffMax) {}
+
+  void Over() {
+    since_.reset();
+    backoff_.Reset();
+  }
+  // Notes a try that began at `began` and failed. OK after a pause if another try
+  // may be made before `deadline`; else what to tell the caller.
+  absl::Status Failed(const absl::Status& error, Clock::time_point began, Clock::time_point deadline) {
+    if (!since_) since_ = began;
+    const auto now = Clock::now();
+    const auto end = std::min(deadline, *since_ + limit_);
+    const auto pause = backoff_.Next();
+    if (now >= end) {
+      return absl::UnavailableError(absl::StrFormat(
+          "no broker at %s for %.1f s: %s", address_.ToString(),
+          std::chrono::duration<double>(now - *since_).count(), error.message()));
+    }
+    std::this_thread::sleep_until(std::min(now + pause, end));  // backoff, not a wait for something
+    return absl::OkStatus();
+  }
+
+ private:
+  const NetAddress& address_;
+  const Millis limit_;
+  Backoff backoff_;
+  std::optional<Clock::time_point> since_;
+};
+
+}  // namespace
+
+Connection::Connection(NetAddress address, ClientOptions options)
+    : Connection(address, std::move(options), MakeChannel(address), MakeChannel(address)) {}
+
+Connection::Connection(NetAddress address, ClientOptions options, std::shared_ptr<grpc::Channel> control,
+                       std::shared_ptr<grpc::Channel> parked)
+    : address_(std::move(address)),
+      options_(std::move(options)),
+      queues_(v1::QueueService::NewStub(control)),
+      workers_(v1::WorkerService::NewStub(control)),
+      parked_queues_(v1::QueueService::NewStub(parked)),
+      parked_tasks_(v1::TaskService::NewStub(parked)),
+      producer_(std::make_unique<Producer>(
+          MakeChannel(address_),
+          Producer::Options{address_.ToString(), options_.name, options_.unavailable_after, options_.linger,
+                            options_.window_tasks, options_.window_bytes})) {}
+
+absl::Status Connection::Control(absl::FunctionRef<grpc::Status(Context*)> call) {
+  const auto deadline = After(options_.timeout);
+  Outage outage(address_, options_.unavailable_after);
+  while (true) {
+    const auto began = Clock::now();
+    Context context;
+    context.set_deadline(std::chrono::system_clock::now() + Until(deadline));
+    const absl::Status status = FromGrpc(call(&context));
+    if (absl::IsDeadlineExceeded(status)) {
+      return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s within %g s", address_.ToString(),
+                                                    std::chrono::duration<double>(options_.timeout).count()));
+    }
+    if (!absl::IsUnavailable(status)) return status;
+    const absl::Status verdict = outage.Failed(status, began, deadline);
+    if (!verdict.ok()) return verdict;
+  }
+}
+
+absl::Status Connection::Parked(Millis timeout, absl::FunctionRef<grpc::Status(Context*, uint32_t)> call) {
+  ToTimeoutMs("timeout", timeout);  // refuses negative ones
+  const bool at_once = timeout.count() == 0;
+  const auto deadline = After(at_once ? options_.timeout : timeout);
+  Outage outage(address_, options_.unavailable_after);
+  while (true) {
+    const auto began = Clock::now();
+    const Millis slice = at_once ? Millis(0) : std::min(kSlice, Until(deadline));
+    const auto answer_by = began + slice + kAnswerGrace;
+    Context context;
+    context.set_deadline(std::chrono::system_clock::now() + slice + kAnswerGrace);
+    absl::Status status = FromGrpc(call(&context, static_cast<uint32_t>(slice.count())));
+    const auto now = Clock::now();
+    if (absl::IsDeadlineExceeded(status) && now >= answer_by) {
+      status = absl::UnavailableError("no answer");
+    }
+    if (absl::IsDeadlineExceeded(status)) {
+      if (at_once || now >= deadline || Until(deadline) <= Millis(1)) return status;
+      outage.Over();
+    } else if (absl::IsUnavailable(status)) {
+      const absl::Status verdict = outage.Failed(status, began, deadline);
+      if (!verdict.ok()) return verdict;
+    } else {
+      return status;
+    }
+  }
+}
+
+std::vector<Task> Connection::Get(const std::string& queue, const GetSpec& spec) {
+  v1::GetRequest request;
+  request.set_queue(queue);
+  request.set_max_tasks(spec.count);
+  request.set_lease_ms(ToMs("lease", spec.lease));
+  request.set_ack(spec.ack);
+  v1::GetResponse response;
+  const absl::Status status = Parked(spec.timeout, [&](Context* context, uint32_t slice_ms) {
+    request.set_timeout_ms(slice_ms);
+    request.set_no_wait(slice_ms == 0);
+    return parked_queues_->Get(context, request, &response);
+  });
+  ThrowIfError(Verb::kGet, Quoted("queue", queue), status);
+  std::vector<Task> tasks;
+  tasks.reserve(response.tasks_size());
+  for (auto& delivered : *response.mutable_tasks()) tasks.push_back(MakeTask(queue, &delivered));
+  if (tasks.empty()) throw Empty(Quoted("queue", queue) + " is empty");
+  return tasks;
+}
+
+Task Connection::MakeTask(const std::string& queue, v1::DeliveredTask* delivered) {
+  auto data = std::make_shared<TaskData>();
+  data->connection = shared_from_this();
+  data->id = delivered->task_id();
+  data->queue = queue;
+  data->handler = std::move(*delivered->mutable_handler());
+  data->payload = std::move(*delivered->mutable_payload());
+  data->content_type = std::move(*delivered->mutable_content_type());
+  for (auto& header : *delivered->mutable_headers()) {
+    data->headers.emplace_back(std::move(*header.mutable_name()), std::move(*header.mutable_value()));
+  }
+  data->attempt = delivered->attempt();
+  if (delivered->has_lease()) {
+    data->lease = {delivered->lease().task_id(), delivered->lease().epoch(), delivered->lease().sequence()};
+  }
+  data->lease_time = Millis(delivered->lease_ms());
+  return Task(std::move(data));
+}
+
+Task Connection::MakeTask(const std::string& queue, const Lease& lease) {
+  auto data = std::make_shared<TaskData>();
+  data->connection = shared_from_this();
+  data->id = lease.task_id;
+  data->queue = queue;
+  data->lease = lease;
+  return Task(std::move(data));
+}
+
+std::vector<uint64_t> Connection::Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
+                                      absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout) {
+  const std::string what = Quoted("queue", spec->queue);
+  // The broker answers at the timeout itself; the grace is for its answer.
+  const bool timed = spec->no_wait || spec->timeout_ms > 0;
+  const auto deadline = !timed ? Clock::time_point::max()
+                               : After((spec->no_wait ? options_.timeout : timeout) + kAnswerGrace);
+  auto waiter = std::make_shared<PutWaiter>(count);
+  std::vector<uint64_t> tags;
+  absl::Status refused;
+  for (size_t i = 0; i < count && refused.ok(); ++i) {
+    auto tag = producer_->Submit(spec, payload(i), waiter, i, i + 1 < count, deadline);
+    if (tag.ok()) {
+      if (timed) tags.push_back(*tag);
+    } else {
+      refused = tag.status();
+      producer_->Flush();
+      waiter->Skip(count - i);
+    }
+  }
+  if (!waiter->Wait(deadline)) {
+    for (uint64_t tag : tags) producer_->Withdraw(tag);
+    throw Timeout(what + ": the broker did not answer in time; the put may or may not have happened");
+  }
+  ThrowIfError(Verb::kPut, what, waiter->error());
+  ThrowIfError(Verb::kPut, what, refused);
+  return waiter->TakeIds();
+}
+
+}  // namespace joinq::internal

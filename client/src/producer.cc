@@ -1,0 +1,492 @@
+#include "client/src/producer.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "common/names.h"
+#include "common/rpc_status.h"
+
+namespace joinq::internal {
+namespace {
+
+using State = PendingPut::State;
+using Event = ProduceLink::Event;
+using Clock = Producer::Clock;
+
+constexpr auto kNever = Clock::time_point::max();
+constexpr std::chrono::milliseconds kBackoffFirst{50};
+constexpr std::chrono::milliseconds kBackoffMax{2'000};
+constexpr std::chrono::milliseconds kCloseGrace{500};
+constexpr uint32_t kCorkTasks = 256;          // a corked message goes out with so many
+constexpr size_t kTakenAlone = 4096;          // results taken that are worth a message of their own
+constexpr int kControlEntriesMax = 16'384;    // of one kind in one message
+constexpr uint64_t kPayloadBytesMax = kMessageBytesMax - 65'536;
+
+uint64_t RandomId() {
+  std::random_device device;
+  const uint64_t id = (uint64_t{device()} << 32) | device();
+  return id == 0 ? 1 : id;
+}
+
+// Errors that trying again will not cure.
+bool IsFinal(const absl::Status& status) {
+  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsUnimplemented(status) ||
+         absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+}
+
+}  // namespace
+
+struct Producer::Fired {
+  enum class Call : uint8_t { kAck, kRefused, kResult, kLost };
+  std::shared_ptr<ResultSink> sink;
+  uint64_t cookie;
+  uint64_t task_id;
+  Call call;
+  v1::ProducedResult* result;
+  absl::Status status;
+};
+
+Producer::Producer(std::shared_ptr<grpc::Channel> channel, Options options)
+    : options_(std::move(options)),
+      channel_(std::move(channel)),
+      producer_id_(RandomId()),
+      backoff_(kBackoffFirst, kBackoffMax),
+      waker_(std::make_unique<ProduceLink::Waker>()) {}
+
+Producer::~Producer() {
+  Lock lock(mutex_);
+  if (!thread_.joinable()) {
+    lock.unlock();
+    queue_.Shutdown();
+    return;
+  }
+  lingering_ = true;
+  corked_ = false;
+  StartWriteIfIdle(lock);
+  if (!lock.owns_lock()) lock.lock();
+  ++window_waiters_;
+  window_free_.wait_until(lock, Clock::now() + options_.linger, [this] { return unacked_ == 0; });
+  --window_waiters_;
+  stopping_ = true;
+  reconnect_at_ = kNever;
+  give_up_at_ = Clock::now() + kCloseGrace;
+  if (link_ && can_write_ && !writing_) {
+    writing_ = true;
+    can_write_ = false;
+    link_->WritesDone();
+  }
+  Wake();
+  lock.unlock();
+  thread_.join();
+}
+
+bool Producer::WindowFull(size_t bytes) const {
+  return unacked_ >= options_.window_tasks ||
+         (unacked_ > 0 && unacked_bytes_ + bytes > options_.window_bytes);
+}
+
+absl::StatusOr<uint64_t> Producer::Submit(const std::shared_ptr<const PutSpec>& spec, std::string_view payload,
+                                          std::shared_ptr<ResultSink> sink, uint64_t cookie, bool more,
+                                          Clock::time_point deadline) {
+  Lock lock(mutex_);
+  const uint64_t bytes_max = payload_bytes_max_ > 0 ? std::min<uint64_t>(payload_bytes_max_, kPayloadBytesMax)
+                                                    : kPayloadBytesMax;
+  if (payload.size() > bytes_max) {
+    return InvalidField("payload", absl::StrFormat("has %d bytes; at most %d are allowed", payload.size(), bytes_max));
+  }
+  if (WindowFull(payload.size())) {
+    corked_ = false;
+    StartWriteIfIdle(lock);
+    if (!lock.owns_lock()) lock.lock();
+    ++window_waiters_;
+    auto has_room = [&] { return !WindowFull(payload.size()); };
+    bool room = true;
+    if (deadline == kNever) {
+      window_free_.wait(lock, has_room);
+    } else {
+      room = window_free_.wait_until(lock, deadline, has_room);
+    }
+    --window_waiters_;
+    if (!room) return absl::DeadlineExceededError("too many puts of this client wait for room already");
+  }
+  const uint64_t tag =
+      puts_.Add({std::move(sink), cookie, 0, nullptr, static_cast<uint32_t>(payload.size()), spec->watch, State::kUnacked});
+  puts_.Find(tag)->message = outgoing_.Append(tag, spec, payload);
+  ++unacked_;
+  unacked_bytes_ += payload.size();
+  if (!link_ && reconnect_at_ == kNever) {
+    if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+    const auto now = Clock::now();
+    give_up_at_ = now + options_.unavailable_after;
+    reconnect_at_ = now;
+    Wake();
+  }
+  corked_ = more && outgoing_.next_tasks() < kCorkTasks;
+  if (!corked_) StartWriteIfIdle(lock);
+  return tag;
+}
+
+void Producer::Flush() {
+  Lock lock(mutex_);
+  corked_ = false;
+  StartWriteIfIdle(lock);
+}
+
+void Producer::Withdraw(uint64_t tag) {
+  std::shared_ptr<ResultSink> sink;  // dropped without the lock
+  Lock lock(mutex_);
+  PendingPut* put = puts_.Find(tag);
+  if (put == nullptr) return;
+  if (put->state == State::kUnacked) Settle(put);
+  sink = std::move(put->sink);
+  puts_.Erase(tag);
+  NotifyWindow();
+  lock.unlock();
+}
+
+// ---------------------------------------------------------------- writing
+
+// Releases the lock if it writes: packing and sending need not hold up other submitters.
+void Producer::StartWriteIfIdle(Lock& lock) {
+  if (!can_write_ || writing_ || corked_ || link_->broken) return;
+  auto message = outgoing_.TakeNext();
+  if (!message) {
+    if (watches_.empty() && taken_.size() < (lingering_ ? 1 : kTakenAlone)) return;
+    message = outgoing_.TakeEmpty();
+  }
+  AddControlFields(&message->request);
+  writing_ = true;
+  writing_message_ = message;  // not to be reused until written
+  auto link = link_;
+  v1::ProduceRequest& request = message->request;
+  message.reset();
+  lock.unlock();
+  link->Write(request);
+}
+
+void Producer::AddControlFields(v1::ProduceRequest* request) {
+  request->set_acked_below(puts_.AckedBelow());
+  const int taken = std::min<int>(taken_.size(), kControlEntriesMax);
+  request->mutable_results_taken()->Add(taken_.end() - taken, taken_.end());
+  taken_.resize(taken_.size() - taken);
+  const int watches = std::min<int>(watches_.size(), kControlEntriesMax);
+  for (auto it = watches_.end() - watches; it != watches_.end(); ++it) {
+    auto* watch = request->add_watches();
+    watch->set_tag(it->first);
+    watch->set_task_id(it->second);
+  }
+  watches_.resize(watches_.size() - watches);
+}
+
+void Producer::Wake() {
+  if (wake_pending_) return;
+  wake_pending_ = true;
+  waker_->Wake(&queue_);
+}
+
+// ---------------------------------------------------------------- the draining thread
+
+void Producer::Run() {
+  bool shut = false;
+  while (true) {
+    void* tag = nullptr;
+    bool ok = false;
+    switch (queue_.AsyncNext(&tag, &ok, NextTime())) {
+      case grpc::CompletionQueue::SHUTDOWN:
+        return;
+      case grpc::CompletionQueue::GOT_EVENT:
+        HandleEvent(static_cast<ProduceLink::Tag*>(tag)->event, ok);
+        break;
+      case grpc::CompletionQueue::TIMEOUT:
+        break;
+    }
+    HandleTime(Clock::now());
+    Lock lock(mutex_);
+    if (stopping_ && !link_ && !shut) {
+      shut = true;
+      GiveUp(absl::UnavailableError("the client was closed"));
+      queue_.Shutdown();
+      lock.unlock();
+      Fire();
+    }
+  }
+}
+
+// Time as the completion queue takes it.
+static std::chrono::system_clock::time_point OnSystemClock(Clock::time_point when) {
+  if (when == kNever) return std::chrono::system_clock::time_point::max();
+  const auto left = std::max(when - Clock::now(), Clock::duration::zero());
+  return std::chrono::system_clock::now() + std::chrono::ceil<std::chrono::microseconds>(left);
+}
+
+std::chrono::system_clock::time_point Producer::NextTime() {
+  std::lock_guard lock(mutex_);
+  return OnSystemClock(link_ ? give_up_at_ : std::min(give_up_at_, reconnect_at_));
+}
+
+void Producer::HandleTime(Clock::time_point now) {
+  Lock lock(mutex_);
+  if (now >= give_up_at_) {
+    GiveUp(GiveUpStatus());
+    give_up_at_ = kNever;
+    if (link_) {
+      link_->broken = true;
+      can_write_ = false;
+      link_->Cancel();
+    }
+  } else if (!link_ && now >= reconnect_at_ && !stopping_) {
+    Connect();
+  }
+  lock.unlock();
+  Fire();
+}
+
+void Producer::Connect() {
+  reconnect_at_ = kNever;
+  can_write_ = writing_ = false;
+  link_ = std::make_shared<ProduceLink>(channel_, &queue_);
+  link_->Start();
+}
+
+void Producer::HandleEvent(Event event, bool ok) {
+  Lock lock(mutex_);
+  if (event == Event::kWake) {
+    wake_pending_ = false;
+    return;
+  }
+  auto link = link_;
+  if (event == Event::kFinished) {
+    link_.reset();
+    lock.unlock();
+    LinkBroke(FromGrpc(link->status()));
+    return;
+  }
+  if (event == Event::kWritten) {
+    writing_ = false;
+    writing_message_.reset();
+  }
+  if (event == Event::kRead) link->reading = false;
+  if (!ok || link->broken) {
+    link->broken = true;
+    can_write_ = false;
+    if (event == Event::kWritten) link->Cancel();  // so that the read ends too
+    FinishIfQuiet(*link);
+    return;
+  }
+  if (event == Event::kStarted) {
+    HandleStarted(lock, *link);
+  } else if (event == Event::kWritten) {
+    if (stopping_ && can_write_) {
+      can_write_ = false;
+      writing_ = true;
+      link->WritesDone();
+    } else {
+      StartWriteIfIdle(lock);
+    }
+  } else {
+    lock.unlock();
+    HandleResponse(*link);
+  }
+}
+
+void Producer::HandleStarted(Lock& lock, ProduceLink& link) {
+  link.reading = true;
+  can_write_ = true;
+  writing_ = true;  // the hello
+  lock.unlock();
+  v1::ProduceRequest request;
+  request.mutable_hello()->set_producer_id(producer_id_);
+  request.mutable_hello()->set_name(options_.name);
+  link.Write(request);
+  link.Read();
+}
+
+void Producer::FinishIfQuiet(ProduceLink& link) {
+  if (link.reading || writing_ || link.finishing) return;
+  link.finishing = true;
+  link.Finish();
+}
+
+void Producer::HandleResponse(ProduceLink& link) {
+  v1::ProduceResponse& response = link.response();
+  Lock lock(mutex_);
+  if (response.has_welcome()) {
+    link.welcomed = true;
+    payload_bytes_max_ = response.welcome().max_payload_bytes();
+    if (!stopping_) give_up_at_ = kNever;
+  }
+  if (response.acks_size() + response.errors_size() + response.results_size() > 0) backoff_.Reset();
+  TakeAcks(response);
+  TakeErrors(response);
+  TakeResults(&response);
+  NotifyWindow();
+  if (outgoing_.needs_compaction()) {
+    outgoing_.Compact(
+        [this](uint64_t tag) {
+          PendingPut* put = puts_.Find(tag);
+          return put != nullptr && put->state == State::kUnacked;
+        },
+        [this](uint64_t tag, OutMessage* message) { puts_.Find(tag)->message = message; });
+  }
+  if (!link.broken) StartWriteIfIdle(lock);
+  if (lock.owns_lock()) lock.unlock();
+  Fire();
+  lock.lock();
+  if (link.broken) {
+    FinishIfQuiet(link);
+    return;
+  }
+  link.reading = true;
+  lock.unlock();
+  link.Read();
+}
+
+void Producer::TakeAcks(const v1::ProduceResponse& response) {
+  for (const auto& range : response.acks()) {
+    for (uint32_t i = 0; i < range.count(); ++i) {
+      const uint64_t tag = range.first_tag() + i;
+      PendingPut* put = puts_.Find(tag);
+      if (put == nullptr) {
+        if (tag >= puts_.next_tag()) break;  // a tag that never was: nothing sane follows
+        continue;
+      }
+      if (put->state != State::kUnacked) continue;
+      Settle(put);
+      put->task_id = range.first_task_id() + i;
+      if (put->watch) {
+        put->state = State::kAwaiting;
+        puts_.Acked(tag);
+        if (put->sink->wants_acks_) {
+          fired_.push_back({put->sink, put->cookie, put->task_id, Fired::Call::kAck, nullptr, {}});
+        }
+      } else {
+        fired_.push_back({std::move(put->sink), put->cookie, put->task_id, Fired::Call::kAck, nullptr, {}});
+        puts_.Erase(tag);
+      }
+    }
+  }
+}
+
+void Producer::TakeErrors(const v1::ProduceResponse& response) {
+  for (const auto& error : response.errors()) {
+    PendingPut* put = puts_.Find(error.tag());
+    if (put == nullptr || put->state != State::kUnacked) continue;
+    Settle(put);
+    absl::Status status(static_cast<absl::StatusCode>(error.code()), error.message());
+    if (status.ok()) status = absl::UnknownError("refused without a reason");
+    if (!error.field().empty()) status = WithField(std::move(status), error.field());
+    fired_.push_back({std::move(put->sink), put->cookie, 0, Fired::Call::kRefused, nullptr, std::move(status)});
+    puts_.Erase(error.tag());
+  }
+}
+
+void Producer::TakeResults(v1::ProduceResponse* response) {
+  for (auto& result : *response->mutable_results()) {
+    PendingPut* put = puts_.Find(result.tag());
+    if (put == nullptr) continue;  // told already, or withdrawn
+    if (put->state == State::kUnacked) Settle(put);
+    taken_.push_back(result.task_id());
+    fired_.push_back({std::move(put->sink), put->cookie, result.task_id(), Fired::Call::kResult, &result, {}});
+    puts_.Erase(result.tag());
+  }
+}
+
+void Producer::Settle(PendingPut* put) {
+  outgoing_.Settle(put->message);
+  put->message = nullptr;
+  --unacked_;
+  unacked_bytes_ -= put->bytes;
+}
+
+void Producer::NotifyWindow() {
+  if (window_waiters_ > 0 && (!WindowFull(0) || unacked_ == 0)) window_free_.notify_all();
+}
+
+void Producer::Fire() {
+  if (fired_.empty()) return;
+  for (auto& fired : fired_) {
+    fired.sink->touched_ = true;
+    switch (fired.call) {
+      case Fired::Call::kAck:
+        fired.sink->OnAck(fired.cookie, fired.task_id);
+        break;
+      case Fired::Call::kRefused:
+        fired.sink->OnRefused(fired.cookie, fired.status);
+        break;
+      case Fired::Call::kResult:
+        fired.sink->OnResult(fired.cookie, *fired.result);
+        break;
+      case Fired::Call::kLost:
+        fired.sink->OnLost(fired.cookie, fired.task_id, fired.status);
+        break;
+    }
+  }
+  for (auto& fired : fired_) {
+    if (std::exchange(fired.sink->touched_, false)) fired.sink->OnBatchEnd();
+  }
+  fired_.clear();
+}
+
+// ---------------------------------------------------------------- broken streams
+
+void Producer::LinkBroke(const absl::Status& status) {
+  Lock lock(mutex_);
+  can_write_ = writing_ = false;
+  last_error_ = status;
+  if (stopping_) {
+    give_up_at_ = reconnect_at_ = kNever;
+  } else if (IsFinal(status)) {
+    GiveUp(status);
+  } else if (!HasWork()) {
+    watches_.clear();
+    give_up_at_ = reconnect_at_ = kNever;
+  } else {
+    Requeue();
+    const auto now = Clock::now();
+    if (give_up_at_ == kNever) give_up_at_ = now + options_.unavailable_after;
+    reconnect_at_ = now + backoff_.Next();
+  }
+  lock.unlock();
+  Fire();
+}
+
+void Producer::Requeue() {
+  outgoing_.Rebuild(
+      [this](uint64_t tag) {
+        PendingPut* put = puts_.Find(tag);
+        return put != nullptr && put->state == State::kUnacked;
+      },
+      [this](uint64_t tag, OutMessage* message) { puts_.Find(tag)->message = message; });
+  watches_.clear();
+  puts_.ForEach([this](uint64_t tag, PendingPut& put) {
+    if (put.state == State::kAwaiting) watches_.emplace_back(tag, put.task_id);
+  });
+}
+
+absl::Status Producer::GiveUpStatus() const {
+  const auto seconds = std::chrono::duration<double>(options_.unavailable_after).count();
+  if (link_ && last_error_.ok()) {
+    return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s for %g s", options_.address, seconds));
+  }
+  return absl::UnavailableError(absl::StrFormat("no broker at %s for %g s%s%s", options_.address, seconds,
+                                                last_error_.ok() ? "" : ": ", last_error_.message()));
+}
+
+void Producer::GiveUp(const absl::Status& status) {
+  puts_.ForEach([&](uint64_t, PendingPut& put) {
+    const auto call = put.state == State::kUnacked ? Fired::Call::kRefused : Fired::Call::kLost;
+    fired_.push_back({std::move(put.sink), put.cookie, put.task_id, call, nullptr, status});
+  });
+  puts_.Clear();
+  outgoing_.Clear();
+  watches_.clear();
+  taken_.clear();
+  unacked_ = 0;
+  unacked_bytes_ = 0;
+  give_up_at_ = reconnect_at_ = kNever;
+  window_free_.notify_all();
+}
+
+}  // namespace joinq::internal
