@@ -1,0 +1,231 @@
+#include "worker/child/child_main.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <cerrno>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "joinq/v1/task.pb.h"
+#include "worker/child/exec_handler.h"
+#include "worker/child/frames.h"
+
+namespace joinq {
+namespace {
+
+constexpr size_t kReadBytes = 128 << 10;
+constexpr size_t kFlushBytes = 32 << 10;
+constexpr uint64_t kFlushAfterNs = 200'000;
+
+uint64_t NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// Gathers result frames in the status page and sends them.
+class ResultSender {
+ public:
+  ResultSender(int channel, StatusPage& page) : channel_(channel), page_(page) {}
+
+  size_t gathered() const { return length_; }
+  uint64_t first_ns() const { return first_ns_; }
+
+  // False if the daemon is gone.
+  bool Add(ResultFrame& frame, uint64_t now_ns) {
+    const size_t size = PrepareResult(frame);
+    if (length_ + size > kOutboxBytes && !Flush()) return false;
+    if (size > kOutboxBytes) return SendLarge(frame, size);
+    if (length_ == 0) first_ns_ = now_ns;
+    char* out = page_.outbox_bytes + length_;
+    const size_t head = EncodeResultHead(frame, out);
+    std::memcpy(out + head, frame.payload.data(), frame.payload.size());
+    length_ += size;
+    page_.outbox.store(PackOutbox(start_, length_), std::memory_order_release);
+    return true;
+  }
+
+  bool Flush() {
+    if (length_ == 0) return true;
+    if (!Send(page_.outbox_bytes, length_)) return false;
+    Advance(length_);
+    length_ = 0;
+    return true;
+  }
+
+ private:
+  bool SendLarge(const ResultFrame& frame, size_t size) {
+    std::string head(size - frame.payload.size(), '\0');
+    EncodeResultHead(frame, head.data());
+    if (!Send(head.data(), head.size()) || !Send(frame.payload.data(), frame.payload.size())) return false;
+    Advance(size);
+    return true;
+  }
+  void Advance(size_t bytes) {
+    start_ += bytes;
+    page_.outbox.store(PackOutbox(start_, 0), std::memory_order_release);
+  }
+  bool Send(const char* data, size_t size) {
+    while (size > 0) {
+      const ssize_t sent = send(channel_, data, size, MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
+      if (sent < 0) return false;
+      data += sent;
+      size -= static_cast<size_t>(sent);
+    }
+    return true;
+  }
+
+  const int channel_;
+  StatusPage& page_;
+  uint64_t start_ = 0;  // stream offset of the first gathered byte
+  size_t length_ = 0;
+  uint64_t first_ns_ = 0;
+};
+
+class Child {
+ public:
+  Child(int channel, StatusPage& page, const Registry& registry, const std::vector<std::string>& queues)
+      : channel_(channel), page_(page), registry_(registry), queues_(queues), sender_(channel, page) {}
+
+  int Run() {
+    ResultFrame ready{};
+    ready.header.type = FrameType::kReady;
+    if (!sender_.Add(ready, 0) || !sender_.Flush()) return 1;
+    std::string buffer(kReadBytes, '\0');
+    size_t filled = 0;
+    for (;;) {
+      const ssize_t got = recv(channel_, buffer.data() + filled, buffer.size() - filled, 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return got == 0 ? 0 : 1;
+      filled += static_cast<size_t>(got);
+      std::string_view in(buffer.data(), filled);
+      if (!RunAll(in) || !sender_.Flush()) return 1;
+      // What is left is the beginning of a frame; make sure that all of it fits.
+      std::memmove(buffer.data(), in.data(), in.size());
+      filled = in.size();
+      const size_t claimed = ClaimedLength(std::string_view(buffer.data(), filled));
+      if (claimed > buffer.size() || (filled == 0 && buffer.size() > kReadBytes)) {
+        buffer.resize(std::max(claimed, kReadBytes));
+        buffer.shrink_to_fit();
+      }
+    }
+  }
+
+ private:
+  bool RunAll(std::string_view& in) {
+    now_ns_ = NowNs();
+    TaskFrame frame;
+    for (;;) {
+      switch (TakeTask(in, frame)) {
+        case Parse::kIncomplete:
+          return true;
+        case Parse::kMalformed:
+          return false;
+        case Parse::kFrame:
+          break;
+      }
+      if (!RunOne(frame)) return false;
+      if (sender_.gathered() >= kFlushBytes ||
+          (sender_.gathered() > 0 && now_ns_ - sender_.first_ns() > kFlushAfterNs)) {
+        if (!sender_.Flush()) return false;
+      }
+    }
+  }
+
+  bool RunOne(const TaskFrame& frame) {
+    ++number_;
+    page_.start_ns.store(now_ns_, std::memory_order_relaxed);
+    page_.begun.store(number_, std::memory_order_seq_cst);
+    const bool skip = page_.recall_from.load(std::memory_order_seq_cst) <= number_ &&
+                      number_ < page_.recall_to.load(std::memory_order_seq_cst);
+    ResultFrame result{};
+    result.header.type = FrameType::kResult;
+    result.header.task_id = frame.header.task_id;
+    if (skip) {
+      result.header.verdict = ResultVerdict::kSkipped;
+    } else {
+      CallHandler(frame, result);
+      const uint64_t end_ns = NowNs();
+      const uint64_t service_us = (end_ns - now_ns_) / 1000;
+      result.header.service_us =
+          static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
+      now_ns_ = end_ns;
+    }
+    // First the result, then "done": a death in between must find one of them.
+    if (!sender_.Add(result, now_ns_)) return false;
+    page_.done.store(number_, std::memory_order_release);
+    return true;
+  }
+
+  // Leaves views into output_, message_ and detail_ in `result`.
+  void CallHandler(const TaskFrame& frame, ResultFrame& result) {
+    const auto& header = frame.header;
+    if (header.handler >= registry_.size()) {
+      return Fail(result, v1::FAILURE_KIND_UNKNOWN_HANDLER, "no such handler in this child", "", true);
+    }
+    TaskContext context;
+    context.task_id = header.task_id;
+    context.epoch = header.epoch;
+    context.sequence = header.sequence;
+    context.attempt = header.attempt;
+    context.handler = registry_.name(header.handler);
+    context.content_type = frame.content_type;
+    if (header.queue < queues_.size()) context.queue = queues_[header.queue];
+    try {
+      output_ = registry_.handler(header.handler)(context, frame.payload);
+      result.header.verdict = ResultVerdict::kDone;
+      result.payload = output_.payload;
+      result.content_type = output_.content_type;
+      if (output_.payload.size() > kResultBytesMax) {
+        Fail(result, v1::FAILURE_KIND_HANDLER_ERROR,
+             absl::StrCat("the result has ", output_.payload.size(), " bytes; at most ", kResultBytesMax,
+                          " are allowed"),
+             "", true);
+      }
+    } catch (const DecodeError& error) {
+      Fail(result, v1::FAILURE_KIND_BAD_ARGUMENTS,
+           absl::StrCat(registry_.name(header.handler), ": ", error.what()), "", true);
+    } catch (const HandlerError& error) {
+      Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, error.what(), error.detail(), error.final());
+    } catch (const std::exception& error) {
+      Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, error.what(), "", false);
+    } catch (...) {
+      Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, "threw something that is no std::exception", "", false);
+    }
+  }
+
+  void Fail(ResultFrame& result, v1::FailureKind kind, std::string message, std::string detail, bool final) {
+    message_ = std::move(message);
+    detail_ = std::move(detail);
+    result.header.verdict = ResultVerdict::kFailed;
+    result.header.failure_kind = static_cast<uint8_t>(kind);
+    result.header.final = final;
+    result.message = message_;
+    result.detail = detail_;
+    result.payload = {};
+    result.content_type = {};
+  }
+
+  const int channel_;
+  StatusPage& page_;
+  const Registry& registry_;
+  const std::vector<std::string>& queues_;
+  ResultSender sender_;
+  uint64_t number_ = 0;  // of the newest frame
+  uint64_t now_ns_ = 0;  // the clock, read once a task
+  HandlerResult output_;
+  std::string message_;
+  std::string detail_;
+};
+
+}  // namespace
+
+int RunChild(int channel, StatusPage& page, const Registry& registry,
+             const std::vector<std::string>& queues) {
+  return Child(channel, page, registry, queues).Run();
+}
+
+}  // namespace joinq

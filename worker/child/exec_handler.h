@@ -1,0 +1,40 @@
+// Handlers that run a program for each task: --exec NAME='cmd args'.
+//
+// The payload goes to the program's standard input (it need not read it), its
+// standard output is the result, its exit status the verdict (0 is success),
+// and the last 4 KiB of its standard error go into the error's detail. It finds
+// JOINQ_TASK_ID, JOINQ_ATTEMPT, JOINQ_QUEUE and JOINQ_HANDLER in its
+// environment, and runs in the child's process group, so it ends with it.
+// No shell is involved.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/names.h"
+#include "joinq/worker.h"
+
+namespace joinq {
+
+inline constexpr size_t kResultBytesMax = kPayloadBytesMaxDefault;
+inline constexpr size_t kStderrTailBytes = 4096;
+
+struct ExecSpec {
+  std::string name;
+  std::string program;            // an absolute or relative path, found and executable
+  std::vector<std::string> argv;  // as the user wrote it, never empty
+};
+
+// Splits as a shell would: blanks separate; '...' and "..." group; a backslash
+// keeps the next character (inside "..." only before " and \). Nothing is expanded.
+absl::StatusOr<std::vector<std::string>> SplitCommand(std::string_view command);
+
+// Reads NAME='cmd args' and looks the program up in PATH. The error says what is wrong.
+absl::StatusOr<ExecSpec> ParseExec(std::string_view text);
+
+// The handler; throws HandlerError as any other would.
+Handler MakeExecHandler(ExecSpec spec);
+
+}  // namespace joinq

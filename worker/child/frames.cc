@@ -1,0 +1,96 @@
+#include "worker/child/frames.h"
+
+#include <algorithm>
+
+namespace joinq {
+namespace {
+
+template <typename Header>
+Parse TakeHeader(std::string_view in, Header& header) {
+  if (in.size() < sizeof(uint32_t)) return Parse::kIncomplete;
+  const uint32_t length = ClaimedLength(in);
+  if (length < sizeof(Header) || length > kFrameBytesMax) return Parse::kMalformed;
+  if (in.size() < length) return Parse::kIncomplete;
+  std::memcpy(&header, in.data(), sizeof header);
+  return Parse::kFrame;
+}
+
+size_t Put(char* out, std::string_view text) {
+  if (!text.empty()) std::memcpy(out, text.data(), text.size());
+  return text.size();
+}
+
+}  // namespace
+
+void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view payload,
+                std::string& out) {
+  content_type = content_type.substr(0, 255);
+  header.length = static_cast<uint32_t>(sizeof header + content_type.size() + payload.size());
+  header.type = FrameType::kTask;
+  header.content_type_bytes = static_cast<uint8_t>(content_type.size());
+  header.reserved = 0;
+  out.assign(reinterpret_cast<const char*>(&header), sizeof header);
+  out.append(content_type);
+  out.append(payload);
+}
+
+size_t PrepareResult(ResultFrame& frame) {
+  frame.content_type = frame.content_type.substr(0, 255);
+  frame.message = frame.message.substr(0, kErrorMessageBytesMax);
+  if (frame.detail.size() > kErrorDetailBytesMax) {
+    frame.detail.remove_prefix(frame.detail.size() - kErrorDetailBytesMax);
+  }
+  auto& header = frame.header;
+  header.content_type_bytes = static_cast<uint8_t>(frame.content_type.size());
+  header.message_bytes = static_cast<uint16_t>(frame.message.size());
+  header.detail_bytes = static_cast<uint16_t>(frame.detail.size());
+  header.length = static_cast<uint32_t>(sizeof header + frame.content_type.size() + frame.message.size() +
+                                        frame.detail.size() + frame.payload.size());
+  return header.length;
+}
+
+size_t EncodeResultHead(const ResultFrame& frame, char* out) {
+  std::memcpy(out, &frame.header, sizeof frame.header);
+  size_t at = sizeof frame.header;
+  at += Put(out + at, frame.content_type);
+  at += Put(out + at, frame.message);
+  at += Put(out + at, frame.detail);
+  return at;
+}
+
+Parse TakeTask(std::string_view& in, TaskFrame& frame) {
+  if (Parse parse = TakeHeader(in, frame.header); parse != Parse::kFrame) return parse;
+  const auto& header = frame.header;
+  if (header.type != FrameType::kTask || sizeof header + header.content_type_bytes > header.length) {
+    return Parse::kMalformed;
+  }
+  std::string_view rest = in.substr(sizeof header, header.length - sizeof header);
+  frame.content_type = rest.substr(0, header.content_type_bytes);
+  frame.payload = rest.substr(header.content_type_bytes);
+  in.remove_prefix(header.length);
+  return Parse::kFrame;
+}
+
+Parse TakeResult(std::string_view& in, ResultFrame& frame) {
+  if (Parse parse = TakeHeader(in, frame.header); parse != Parse::kFrame) return parse;
+  const auto& header = frame.header;
+  const size_t texts = size_t{header.content_type_bytes} + header.message_bytes + header.detail_bytes;
+  if ((header.type != FrameType::kResult && header.type != FrameType::kReady) ||
+      header.verdict > ResultVerdict::kSkipped || sizeof header + texts > header.length) {
+    return Parse::kMalformed;
+  }
+  std::string_view rest = in.substr(sizeof header, header.length - sizeof header);
+  auto take = [&rest](size_t bytes) {
+    std::string_view part = rest.substr(0, bytes);
+    rest.remove_prefix(bytes);
+    return part;
+  };
+  frame.content_type = take(header.content_type_bytes);
+  frame.message = take(header.message_bytes);
+  frame.detail = take(header.detail_bytes);
+  frame.payload = rest;
+  in.remove_prefix(header.length);
+  return Parse::kFrame;
+}
+
+}  // namespace joinq

@@ -1,0 +1,99 @@
+// The frames between daemon and child, over a socketpair of one machine: host
+// byte order, no padding between frames.
+//
+// daemon -> child, one a task, in the order the child runs them:
+//   TaskHeader, content type name (content_type_bytes), payload (the rest)
+// child -> daemon:
+//   ResultHeader, then content type name (content_type_bytes), error message
+//   (message_bytes), error detail (detail_bytes), payload (the rest).
+//   Exactly one for each task frame, in the same order; one kReady before them.
+//
+// `length` counts the whole frame, header included.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace joinq {
+
+enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3 };
+
+// kSkipped: recalled by the daemon before it began; it never ran.
+enum class ResultVerdict : uint8_t { kDone = 0, kFailed = 1, kSkipped = 2 };
+
+inline constexpr uint16_t kNoIndex = 0xffff;
+// Payload limits are enforced elsewhere; this stops a broken peer.
+inline constexpr uint32_t kFrameBytesMax = 16u << 20;
+inline constexpr size_t kErrorMessageBytesMax = 4096;
+inline constexpr size_t kErrorDetailBytesMax = 16384;
+
+struct TaskHeader {
+  uint32_t length;
+  FrameType type;
+  uint8_t content_type_bytes;
+  uint16_t handler;  // index in the registry
+  uint64_t task_id;
+  uint64_t epoch;
+  uint64_t sequence;
+  uint32_t attempt;
+  uint16_t queue;  // index in the worker's list of queues, or kNoIndex
+  uint16_t reserved;
+};
+static_assert(sizeof(TaskHeader) == 40);
+
+struct ResultHeader {
+  uint32_t length;
+  FrameType type;
+  ResultVerdict verdict;
+  uint8_t failure_kind;  // joinq.v1.FailureKind when kFailed
+  uint8_t final;
+  uint64_t task_id;
+  uint32_t service_us;  // saturates
+  uint16_t message_bytes;
+  uint16_t detail_bytes;
+  uint8_t content_type_bytes;
+  uint8_t reserved[7];
+};
+static_assert(sizeof(ResultHeader) == 32);
+
+struct TaskFrame {
+  TaskHeader header;
+  std::string_view content_type;
+  std::string_view payload;
+};
+
+struct ResultFrame {
+  ResultHeader header;
+  std::string_view content_type;
+  std::string_view message;
+  std::string_view detail;
+  std::string_view payload;
+};
+
+// Replaces `out` by the frame; length, type and content_type_bytes of `header` are filled in.
+// A content type over 255 bytes is cut (no such type is known to anyone).
+void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view payload, std::string& out);
+
+// The size of the frame that EncodeResult writes. Cuts texts to their limits first.
+size_t PrepareResult(ResultFrame& frame);
+// Writes a prepared frame's header and texts, without the payload, to `out`
+// (room for PrepareResult(frame) - payload.size()); returns how much it wrote.
+size_t EncodeResultHead(const ResultFrame& frame, char* out);
+
+enum class Parse { kFrame, kIncomplete, kMalformed };
+
+// Takes the first frame off `in`. kIncomplete and kMalformed leave it alone.
+Parse TakeTask(std::string_view& in, TaskFrame& frame);
+Parse TakeResult(std::string_view& in, ResultFrame& frame);
+
+// The length the first frame of `in` claims, or 0 if not even that is there.
+inline uint32_t ClaimedLength(std::string_view in) {
+  uint32_t length = 0;
+  if (in.size() >= sizeof length) std::memcpy(&length, in.data(), sizeof length);
+  return length;
+}
+
+}  // namespace joinq

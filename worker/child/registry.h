@@ -1,0 +1,43 @@
+// The handlers this process knows, in the order of their registration; the
+// order is the same in every process forked from this one, so an index names a
+// handler on the wire between daemon and child.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "joinq/worker.h"
+
+namespace joinq {
+
+// Not thread-safe: filled while the process starts, then only read.
+class Registry {
+ public:
+  // The process's own, which RegisterHandler fills.
+  static Registry& Global();
+
+  // A bad or taken name is kept as error() and changes nothing.
+  void Add(std::string_view name, Handler handler);
+  // The first thing that went wrong in Add, or OK.
+  const absl::Status& error() const { return error_; }
+
+  size_t size() const { return handlers_.size(); }
+  const std::string& name(size_t index) const { return names_[index]; }
+  const Handler& handler(size_t index) const { return handlers_[index]; }
+  const std::vector<std::string>& names() const { return names_; }
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<Handler> handlers_;
+  absl::flat_hash_map<std::string, size_t> index_;
+  absl::Status error_;
+};
+
+// joinq.noop (bytes in, nothing out) and joinq.echo (payload and content type as they came).
+void AddBuiltinHandlers(Registry& registry);
+
+}  // namespace joinq

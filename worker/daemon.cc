@@ -1,0 +1,259 @@
+// The daemon's life: start, signals, heartbeats, drain, end.
+#include "worker/daemon.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <random>
+
+#include "absl/strings/str_join.h"
+#include "spdlog/spdlog.h"
+
+namespace joinq {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr auto kHurryTime = std::chrono::seconds(2);
+constexpr auto kCloseTime = std::chrono::seconds(1);
+constexpr uint32_t kBeatMsMax = 5000;
+constexpr size_t kScratchBytes = 256 << 10;
+
+uint64_t RandomId() {
+  std::random_device random;
+  uint64_t id = 0;
+  while (id == 0) id = static_cast<uint64_t>(random()) << 32 | random();
+  return id;
+}
+
+absl::flat_hash_map<std::string, uint16_t> IndexOf(const std::vector<std::string>& names) {
+  absl::flat_hash_map<std::string, uint16_t> index;
+  for (size_t i = 0; i < names.size(); ++i) index.emplace(names[i], static_cast<uint16_t>(i));
+  return index;
+}
+
+PoolLimits LimitsOf(const WorkerOptions& options) {
+  PoolLimits limits;
+  limits.children = options.concurrency;
+  limits.prefetch_max = options.prefetch_max;
+  return limits;
+}
+
+}  // namespace
+
+Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel)
+    : slot(slot), channel(std::move(channel)), readable(io, dup(this->channel.fd())), kill_timer(io) {}
+
+Daemon::Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers)
+    : options_(options),
+      handlers_(std::move(handlers)),
+      worker_id_(RandomId()),
+      zygote_(std::move(zygote)),
+      zygote_readable_(io_, dup(zygote_.control_fd())),
+      signals_(io_),
+      tick_timer_(io_),
+      beat_timer_(io_),
+      deadline_timer_(io_),
+      respawn_(worker_id_),
+      scratch_(kScratchBytes),
+      pool_(LimitsOf(options)),
+      children_(options.concurrency),
+      handler_index_(IndexOf(handlers_)),
+      queue_index_(IndexOf(options.queues)),
+      link_(std::make_unique<Link>(options.broker, mutex_, *this)) {}
+
+Daemon::~Daemon() = default;
+
+int Daemon::Run() {
+  WatchSignals();
+  WatchZygote();
+  for (uint32_t slot = options_.concurrency; slot-- > 0;) to_spawn_.push_back(slot);
+  StartSpawns();
+  link_->Start();
+  Beat();
+  io_.run();
+  // In reverse: no more deliveries, then no more children.
+  link_->Stop();
+  boost::system::error_code ignored;
+  zygote_readable_.close(ignored);  // a duplicate: it would keep the zygote waiting
+  zygote_.Stop();
+  spdlog::info("stopped");
+  return exit_status_;
+}
+
+void Daemon::WatchSignals() {
+  for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1}) signals_.add(number);
+  // As process 1 of a container it inherits the orphans of others.
+  if (getpid() == 1) signals_.add(SIGCHLD);
+  WaitSignal();
+}
+
+void Daemon::WaitSignal() {
+  signals_.async_wait([this](boost::system::error_code error, int number) {
+    if (error) return;
+    OnSignal(number);
+    WaitSignal();
+  });
+}
+
+void Daemon::OnSignal(int number) {
+  switch (number) {
+    case SIGCHLD:
+      while (waitpid(-1, nullptr, WNOHANG) > 0) {
+      }
+      return;
+    case SIGUSR1:
+      return LogState();
+    case SIGHUP:
+      spdlog::info("HUP: nothing to reload; restart the worker to load changed modules");
+      return;
+    case SIGQUIT:
+      return Hurry("QUIT");
+    default: {
+      bool running;
+      {
+        absl::MutexLock lock(&mutex_);
+        running = phase_ == Phase::kRunning;
+      }
+      return running ? StartDrain(number == SIGINT ? "INT" : "TERM") : Hurry("second signal");
+    }
+  }
+}
+
+void Daemon::LogState() {
+  absl::MutexLock lock(&mutex_);
+  spdlog::info(
+      "state: {} {}; children {} ready, {} busy; tasks {} in hand, {} waiting, {} asked for (aim {}); mean "
+      "service "
+      "{:.1f} us; {} done, {} failed, {} child deaths; {} completions not acknowledged",
+      options_.name, link_->connected() ? "connected" : "not connected", pool_.ready_children(),
+      pool_.busy_children(), pool_.in_hand(), pool_.waiting(), pool_.outstanding(), pool_.credit_target(),
+      pool_.mean_service_us(), done_total_, failed_total_, child_deaths_total_, link_->pending_completions());
+}
+
+void Daemon::Beat() {
+  uint32_t beat_ms;
+  {
+    absl::MutexLock lock(&mutex_);
+    beat_ms = beat_ms_;
+    link_->CheckWelcome();
+    if (link_->connected()) {
+      auto& status = link_->AddStatus();
+      status.set_busy(pool_.busy_children());
+      status.set_children(pool_.ready_children());
+      status.set_buffered(static_cast<uint32_t>(pool_.in_hand() - pool_.busy_children()));
+      status.set_done_total(done_total_);
+      status.set_failed_total(failed_total_);
+      status.set_child_deaths_total(child_deaths_total_);
+      link_->Flush();
+    }
+  }
+  beat_timer_.expires_after(milliseconds(beat_ms));
+  beat_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) Beat();
+  });
+}
+
+void Daemon::OnHello(v1::WorkerHello& hello) {
+  hello.set_worker_id(worker_id_);
+  hello.set_name(options_.name);
+  hello.set_host(options_.host);
+  hello.set_pid(static_cast<uint32_t>(getpid()));
+  hello.set_concurrency(options_.concurrency);
+  for (const auto& queue : options_.queues) hello.add_queues(queue);
+  for (const auto& handler : handlers_) hello.add_handlers(handler);
+  for (Pool::Ticket ticket : pool_.InHand()) {
+    const auto& task = pool_.task(ticket);
+    if (task.dropped) continue;
+    auto& lease = *hello.add_held();
+    lease.set_task_id(task.id);
+    lease.set_epoch(task.epoch);
+    lease.set_sequence(task.sequence);
+  }
+}
+
+void Daemon::OnWelcome(const v1::WorkerWelcome& welcome) {
+  pool_.VoidCredit();
+  for (const auto& lease : welcome.lost()) Lost(lease);
+  const uint32_t timeout_ms = welcome.session_timeout_ms();
+  beat_ms_ = timeout_ms == 0 ? kBeatMsMax : std::clamp<uint32_t>(timeout_ms / 3, 50, kBeatMsMax);
+  boost::asio::post(io_, [this] { Beat(); });
+  Dispatch();
+  SayServing();
+  CloseIfDone();
+}
+
+void Daemon::OnBroken() {
+  pool_.VoidCredit();
+}
+
+void Daemon::OnAcked() {
+  CloseIfDone();
+}
+
+void Daemon::OnClosed() {
+  boost::asio::post(io_, [this] { io_.stop(); });
+}
+
+void Daemon::SayServing() {
+  if (said_serving_ || !link_->connected() || pool_.ready_children() < options_.concurrency) return;
+  said_serving_ = true;
+  spdlog::info("serving queues {} at {} with {} children as \"{}\"", absl::StrJoin(options_.queues, ","),
+               options_.broker.ToString(), pool_.ready_children(), options_.name);
+}
+
+void Daemon::StartDrain(const char* why) {
+  absl::MutexLock lock(&mutex_);
+  if (phase_ != Phase::kRunning) return;
+  phase_ = Phase::kDraining;
+  spdlog::info("{}: draining, {} tasks in hand", why, pool_.in_hand());
+  pool_.SetPaused(true);
+  pool_.VoidCredit();
+  link_->SetDraining();
+  for (const auto& child : children_) {
+    if (child) Recall(child);
+  }
+  Release(pool_.TakeWaiting(0));
+  link_->Flush();
+  deadline_timer_.expires_after(milliseconds(options_.drain_timeout_ms));
+  deadline_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) Hurry("drain timeout");
+  });
+  CloseIfDone();
+}
+
+void Daemon::Hurry(const char* why) {
+  absl::MutexLock lock(&mutex_);
+  if (phase_ == Phase::kHurrying || phase_ == Phase::kClosing) return;
+  spdlog::info("{}: stopping now, {} tasks go back", why, pool_.in_hand());
+  phase_ = Phase::kHurrying;
+  pool_.SetPaused(true);
+  pool_.VoidCredit();
+  link_->SetDraining();
+  Release(pool_.TakeWaiting(0));
+  // What runs is released as the deaths are reported.
+  zygote_.KillAll().IgnoreError();
+  link_->Flush();
+  deadline_timer_.expires_after(kHurryTime);
+  deadline_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) io_.stop();
+  });
+  CloseIfDone();
+}
+
+void Daemon::CloseIfDone() {
+  if (phase_ != Phase::kDraining && phase_ != Phase::kHurrying) return;
+  if (pool_.in_hand() > 0 || link_->pending_completions() > 0) return;
+  phase_ = Phase::kClosing;
+  boost::asio::post(io_, [this] {
+    deadline_timer_.expires_after(kCloseTime);
+    deadline_timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) io_.stop();
+    });
+    absl::MutexLock lock(&mutex_);
+    link_->Close();
+  });
+}
+
+}  // namespace joinq

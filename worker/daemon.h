@@ -1,0 +1,146 @@
+// The worker's daemon: wires the pool's policy, the children's processes and
+// the link to the broker together, which know nothing of each other.
+//
+// Two threads. The link's thread reads deliveries and writes them straight into
+// the children's sockets; the Asio thread (the one that calls Run) reads the
+// children's results and starts the stream's write, and does all that concerns
+// processes, signals and timers. Both meet in the pool, the link and the
+// children's output, under mutex_ (why one mutex: see link.h). Members without
+// ABSL_GUARDED_BY belong to the Asio thread.
+//
+//   running --TERM/INT or the broker's drain--> draining --all reported--> closing -> end
+//                                                  |--again, QUIT, timeout--> hurrying --'
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "worker/link/link.h"
+#include "worker/options.h"
+#include "worker/pool/pool.h"
+#include "worker/pool/respawn.h"
+#include "worker/process/child_channel.h"
+#include "worker/process/zygote.h"
+
+namespace joinq {
+
+class Daemon : public LinkEvents {
+ public:
+  Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers);
+  ~Daemon() override;
+
+  // Serves until told to stop; returns the exit status: 0, or 1 if the zygote died.
+  int Run();
+
+ private:
+  struct Child {
+    Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel);
+    const uint32_t slot;
+    ChildChannel channel;
+    boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
+    boost::asio::steady_timer kill_timer;
+    bool dead = false;
+    bool ready = false;
+    bool waiting_writable = false;
+  };
+  using ChildPtr = std::shared_ptr<Child>;
+  enum class Phase { kRunning, kDraining, kHurrying, kClosing };
+
+  // LinkEvents, on the link's thread, with mutex_ held.
+  void OnHello(v1::WorkerHello& hello) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnWelcome(const v1::WorkerWelcome& welcome) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnResponse(const v1::WorkResponse& response) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnAcked() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnBroken() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnClosed() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Tasks (either thread).
+  void TakeGroup(const v1::DeliveryGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Cancel(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Lost(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sends what the pool assigns, asks for more, arms the tick. Then Flush the link.
+  void Dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendTo(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes back what the child has not begun.
+  void Recall(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets a task nobody wants. False: it runs, and its outcome will be ignored.
+  bool DropUnlessRunning(Pool::Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Release(const std::vector<Pool::Ticket>& tickets) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::Completion& Complete(Pool::Ticket ticket, v1::Completion::Verdict verdict, size_t bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(v1::Completion& completion, v1::FailureKind kind, std::string message, std::string detail,
+            bool final) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Children (Asio thread).
+  void WatchZygote();
+  void OnZygoteReadable();
+  void OnZygoteGone();
+  void StartSpawns();
+  void OnSpawned(SpawnedChild spawned);
+  void OnSpawnFailed(uint32_t slot, const std::string& why);
+  void OnExited(const ZygoteReport& report);
+  // The child is dead: takes its last results and closes everything.
+  void Bury(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Respawn(uint32_t slot, bool was_ready);
+  void WatchReadable(const ChildPtr& child);
+  void WatchWritable(const ChildPtr& child);
+  void OnReadable(const ChildPtr& child);
+  // Runs through the whole frames of the child's input.
+  void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void KillGently(const ChildPtr& child);
+  void Tick();
+  void ArmTick();
+
+  // Life (Asio thread).
+  void WatchSignals();
+  void WaitSignal();
+  void OnSignal(int number);
+  void LogState();
+  void Beat();
+  void StartDrain(const char* why);
+  void Hurry(const char* why);
+  // Ends the stream once nothing is left to report.
+  void CloseIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SayServing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const WorkerOptions options_;
+  const std::vector<std::string> handlers_;
+  const uint64_t worker_id_;
+  boost::asio::io_context io_;
+  Zygote zygote_;
+  boost::asio::posix::stream_descriptor zygote_readable_;
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer tick_timer_;
+  boost::asio::steady_timer beat_timer_;
+  boost::asio::steady_timer deadline_timer_;  // of the drain, then of the hurry
+  RespawnPolicy respawn_;
+  std::vector<uint32_t> to_spawn_;
+  uint32_t spawning_ = 0;
+  std::vector<char> scratch_;
+  int stalled_ticks_ = 0;
+  int exit_status_ = 0;
+
+  absl::Mutex mutex_;
+  Pool pool_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ChildPtr> children_ ABSL_GUARDED_BY(mutex_);  // by slot; changed by the Asio thread only
+  std::vector<Pool::Assignment> assignments_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, uint16_t> handler_index_;
+  absl::flat_hash_map<std::string, uint16_t> queue_index_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kRunning;
+  bool tick_armed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
+  uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;
+  uint64_t done_total_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t failed_total_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t child_deaths_total_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::unique_ptr<Link> link_;  // last: its thread uses all of the above
+};
+
+}  // namespace joinq

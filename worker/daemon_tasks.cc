@@ -1,0 +1,199 @@
+// Tasks: from deliveries to children, from results to completions.
+#include <boost/asio/post.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "spdlog/spdlog.h"
+#include "worker/child/frames.h"
+#include "worker/daemon.h"
+#include "worker/text.h"
+
+namespace joinq {
+namespace {
+// Completions the broker does not acknowledge hold credit back beyond this many times the most in hand.
+constexpr size_t kPendingFactor = 16;
+}  // namespace
+
+void Daemon::OnResponse(const v1::WorkResponse& response) {
+  for (const auto& group : response.groups()) TakeGroup(group);
+  for (const auto& lease : response.cancels()) Cancel(lease);
+  for (uint64_t task_id : response.stale_task_ids())
+    spdlog::debug("completion of task {} was stale", task_id);
+  if (response.groups_size() > 0 || response.cancels_size() > 0 || response.completions_acked() > 0)
+    Dispatch();
+  if (response.drain()) {
+    boost::asio::post(io_, [this] { StartDrain("asked by the broker"); });
+  }
+}
+
+void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
+  const auto handler = handler_index_.find(group.handler());
+  const auto queue = queue_index_.find(group.queue());
+  TaskHeader header{};
+  header.handler = handler == handler_index_.end() ? kNoIndex : handler->second;
+  header.queue = queue == queue_index_.end() ? kNoIndex : queue->second;
+  header.epoch = group.epoch();
+  for (const auto& delivery : group.tasks()) {
+    const Pool::Ticket ticket = pool_.Add(delivery.task_id(), group.epoch(), delivery.sequence());
+    if (phase_ != Phase::kRunning || header.handler == kNoIndex) {
+      pool_.RemoveWaiting(ticket);
+      if (phase_ != Phase::kRunning) {
+        Complete(ticket, v1::Completion::RELEASED, 0);
+      } else {
+        Fail(Complete(ticket, v1::Completion::FAILED, 4096), v1::FAILURE_KIND_UNKNOWN_HANDLER,
+             absl::StrCat("no handler \"", group.handler(), "\" on worker ", options_.name,
+                          "; it has: ", absl::StrJoin(handlers_, ", ")),
+             "", true);
+      }
+      continue;
+    }
+    header.task_id = delivery.task_id();
+    header.sequence = delivery.sequence();
+    header.attempt = delivery.attempt();
+    EncodeTask(header, group.content_type(), delivery.payload(), pool_.task(ticket).frame);
+  }
+}
+
+void Daemon::Dispatch() {
+  assignments_.clear();
+  pool_.Dispatch(assignments_);
+  bool tick = pool_.waiting() > pool_.ready_children();
+  for (size_t i = 0; i < assignments_.size(); ++i) {
+    const auto [slot, ticket] = assignments_[i];
+    const ChildPtr& child = children_[slot];
+    child->channel.Append(pool_.task(ticket).frame);
+    // Consecutive ones for a child go out with one call.
+    if (i + 1 < assignments_.size() && assignments_[i + 1].child == slot) continue;
+    SendTo(child);
+    tick = tick || pool_.MayBeStuck(slot);
+  }
+  if (tick && !tick_armed_) {
+    tick_armed_ = true;
+    boost::asio::post(io_, [this] { ArmTick(); });
+  }
+  if (link_->connected() && link_->pending_completions() < kPendingFactor * options_.prefetch_max) {
+    link_->AddCredit(pool_.TakeCredit());
+  }
+}
+
+void Daemon::SendTo(const ChildPtr& child) {
+  if (child->waiting_writable || child->dead) return;
+  if (child->channel.Send() != ChildChannel::Sent::kBlocked) return;  // broken: its end will be reported
+  child->waiting_writable = true;
+  boost::asio::post(io_, [this, child] { WatchWritable(child); });
+}
+
+void Daemon::TakeResults(Child& child) {
+  std::string_view in = child.channel.input();
+  ResultFrame frame;
+  Parse parse;
+  while ((parse = TakeResult(in, frame)) == Parse::kFrame) {
+    if (frame.header.type == FrameType::kReady) {
+      if (!child.ready) pool_.ChildReady(child.slot);
+      child.ready = true;
+      respawn_.OnReady();
+      SayServing();
+      continue;
+    }
+    bool expected = false;
+    const bool skipped = frame.header.verdict == ResultVerdict::kSkipped;
+    const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.task_id, skipped,
+                                                     frame.header.service_us, expected)
+                                    : std::nullopt;
+    if (!expected) {
+      parse = Parse::kMalformed;
+      break;
+    }
+    if (!ticket) continue;
+    if (frame.header.verdict == ResultVerdict::kDone) {
+      auto& completion = Complete(*ticket, v1::Completion::DONE, frame.payload.size());
+      completion.mutable_result()->assign(frame.payload);
+      if (!frame.content_type.empty()) completion.set_content_type(CleanUtf8(frame.content_type));
+      ++done_total_;
+    } else {
+      Fail(Complete(*ticket, v1::Completion::FAILED, frame.message.size() + frame.detail.size()),
+           static_cast<v1::FailureKind>(frame.header.failure_kind), std::string(frame.message),
+           std::string(frame.detail), frame.header.final != 0);
+    }
+  }
+  if (parse == Parse::kMalformed) {
+    spdlog::error("child {} broke the protocol; killing it", child.channel.pid());
+    in = {};
+    zygote_.Kill(child.channel.pid(), SIGKILL).IgnoreError();
+  }
+  child.channel.KeepInput(in);
+  // What a recall brought back late.
+  if (phase_ != Phase::kRunning) Release(pool_.TakeWaiting(0));
+}
+
+v1::Completion& Daemon::Complete(Pool::Ticket ticket, v1::Completion::Verdict verdict, size_t bytes) {
+  const auto& task = pool_.task(ticket);
+  static thread_local v1::Completion unwanted;
+  if (task.dropped) unwanted.Clear();
+  auto& completion = task.dropped ? unwanted : *link_->AddCompletion(bytes);
+  completion.set_task_id(task.id);
+  completion.set_epoch(task.epoch);
+  completion.set_sequence(task.sequence);
+  completion.set_verdict(verdict);
+  pool_.Free(ticket);
+  return completion;
+}
+
+void Daemon::Fail(v1::Completion& completion, v1::FailureKind kind, std::string message, std::string detail,
+                  bool final) {
+  auto& error = *completion.mutable_error();
+  error.set_kind(kind);
+  error.set_message(OneLine(message.substr(0, kErrorMessageBytesMax)));
+  error.set_detail(CleanUtf8(detail));
+  error.set_final(final);
+  ++failed_total_;
+}
+
+void Daemon::Release(const std::vector<Pool::Ticket>& tickets) {
+  for (Pool::Ticket ticket : tickets) Complete(ticket, v1::Completion::RELEASED, 0);
+}
+
+void Daemon::Recall(const ChildPtr& child) {
+  StatusPage& page = child->channel.page();
+  const auto range = pool_.Recallable(child->slot, page.begun.load(std::memory_order_seq_cst));
+  if (range.empty()) return;
+  page.recall_to.store(range.to, std::memory_order_seq_cst);
+  page.recall_from.store(range.from, std::memory_order_seq_cst);
+  pool_.Recalled(child->slot, range, page.begun.load(std::memory_order_seq_cst));
+}
+
+bool Daemon::DropUnlessRunning(Pool::Ticket ticket) {
+  auto& task = pool_.task(ticket);
+  if (task.place == Pool::Task::Place::kSent) Recall(children_[task.child]);
+  if (task.place == Pool::Task::Place::kWaiting) {
+    pool_.RemoveWaiting(ticket);
+    pool_.Free(ticket);
+    return true;
+  }
+  task.dropped = true;
+  return false;
+}
+
+void Daemon::Lost(const v1::Lease& lease) {
+  const auto ticket = pool_.Find(lease.task_id(), lease.epoch(), lease.sequence());
+  if (ticket) DropUnlessRunning(*ticket);
+}
+
+void Daemon::Cancel(const v1::Lease& lease) {
+  const auto ticket = pool_.Find(lease.task_id(), lease.epoch(), lease.sequence());
+  if (!ticket || DropUnlessRunning(*ticket)) return;
+  spdlog::info("task {} was cancelled; ending child {}", lease.task_id(),
+               children_[pool_.task(*ticket).child]->channel.pid());
+  boost::asio::post(io_, [this, child = children_[pool_.task(*ticket).child], id = lease.task_id(),
+                          sequence = lease.sequence(), epoch = lease.epoch()] {
+    {
+      // It may have answered meanwhile; then another task would be hit.
+      absl::MutexLock lock(&mutex_);
+      const auto still = pool_.Find(id, epoch, sequence);
+      if (!still || pool_.task(*still).place != Pool::Task::Place::kSent || child->dead) return;
+    }
+    KillGently(child);
+  });
+}
+
+}  // namespace joinq

@@ -1,0 +1,217 @@
+// Handlers: the functions a worker's children run, one task at a time.
+//
+//   JOINQ_TASK(add, [](int a, int b) { return a + b; });
+//
+// registers a handler under a name while the program starts, or while a module
+// (`joinq-worker --module FILE.so`) is loaded. In a program of your own:
+//
+//   int main(int argc, char** argv) { return joinq::WorkerMain(argc, argv); }
+//
+// How the payload becomes arguments depends on the task's content type:
+//   "msgpack"  the MessagePack array of the arguments; the result is one
+//              MessagePack value (nil for void), content type "msgpack".
+//   ""         raw bytes. A handler with one parameter of type joinq::Bytes,
+//              std::string or std::string_view gets them as they are; any other
+//              gets the elements of the JSON array they must then be. A string
+//              or Bytes result is sent raw, any other as JSON text, void as
+//              nothing; content type "".
+// Any type with nlohmann's to_json/from_json can be an argument or a result.
+// A first parameter `const joinq::TaskContext&` is filled in, not decoded.
+//
+// An exception fails the attempt with its what(); DecodeError says that the
+// arguments were bad (final, never retried); HandlerError can say more. A
+// handler runs in a process of its own kind, forked from a single-threaded one:
+// it may crash, leak or start threads without harm to the worker or the others.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "joinq/codec.h"
+
+namespace joinq {
+
+// The task a handler runs. Views are valid during the call.
+struct TaskContext {
+  uint64_t task_id = 0;
+  // (epoch, sequence) only grows from one delivery of a task to the next: a fencing token.
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;
+  uint32_t attempt = 1;  // 1 for the first delivery
+  std::string_view queue;
+  std::string_view handler;
+  std::string_view content_type;
+};
+
+struct HandlerResult {
+  std::string payload;
+  std::string content_type;
+};
+
+// The general form of a handler: payload in, payload out.
+using Handler = std::function<HandlerResult(const TaskContext&, std::string_view payload)>;
+
+// Thrown by a handler to fail its attempt with a detail (shown below the
+// message) or for good: `final` forbids retries.
+class HandlerError : public std::runtime_error {
+ public:
+  explicit HandlerError(const std::string& message, std::string detail = {}, bool final = false)
+      : std::runtime_error(message), detail_(std::move(detail)), final_(final) {}
+  const std::string& detail() const { return detail_; }
+  bool final() const { return final_; }
+
+ private:
+  std::string detail_;
+  bool final_;
+};
+
+// Adds a handler. A bad name or one that is taken is reported when the worker
+// starts, which then refuses to run. Not thread-safe; call it during start-up only.
+void RegisterHandler(std::string_view name, Handler handler);
+
+// The whole worker program: see `joinq-worker --help`. Call it first in main,
+// before any thread exists. Returns the exit status.
+int WorkerMain(int argc, char** argv);
+
+namespace worker_internal {
+
+template <typename T>
+inline constexpr bool kIsText = std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view>;
+template <typename T>
+inline constexpr bool kIsRaw = kIsText<T> || std::is_same_v<T, Bytes>;
+// What an argument is decoded to before the call.
+template <typename T>
+using Stored = std::conditional_t<std::is_same_v<T, std::string_view>, std::string, T>;
+
+template <typename... Args>
+std::tuple<Args...> ArgsFromJson(std::string_view text) {
+  auto array = nlohmann::json::array();
+  if (!text.empty()) array = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
+  if (array.is_discarded() || !array.is_array()) {
+    throw DecodeError("the raw payload is not a JSON array of " + std::to_string(sizeof...(Args)) +
+                      " argument(s)");
+  }
+  if (array.size() != sizeof...(Args)) {
+    throw DecodeError("takes " + std::to_string(sizeof...(Args)) + " argument(s), got " +
+                      std::to_string(array.size()));
+  }
+  return codec_internal::ArgsFrom<std::tuple<Args...>>(array, std::index_sequence_for<Args...>{});
+}
+
+// Runs `call` and turns what it returns into a payload of the kind that came in.
+template <typename Call>
+HandlerResult ResultOf(bool msgpack, Call&& call) {
+  using R = std::decay_t<decltype(call())>;
+  if constexpr (std::is_void_v<R>) {
+    call();
+    return msgpack ? HandlerResult{PackVoid(), kMsgpackType} : HandlerResult{};
+  } else {
+    auto value = call();
+    if (msgpack) {
+      if constexpr (std::is_same_v<R, std::string_view>) {
+        return {PackResult(std::string(value)), kMsgpackType};
+      } else {
+        return {PackResult(value), kMsgpackType};
+      }
+    }
+    if constexpr (kIsText<R>) {
+      return {std::string(std::move(value)), ""};
+    } else if constexpr (std::is_same_v<R, Bytes>) {
+      return {std::move(value.data), ""};
+    } else {
+      return {nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), ""};
+    }
+  }
+}
+
+template <typename F, typename... Args>
+Handler Typed(F function) {
+  return
+      [function = std::move(function)](const TaskContext& task, std::string_view payload) -> HandlerResult {
+        // Only now is it known whether the context is asked for as well.
+        auto invoke = [&](auto&&... args) -> decltype(auto) {
+          if constexpr (std::is_invocable_v<const F&, const TaskContext&, Args...>) {
+            return function(task, std::forward<decltype(args)>(args)...);
+          } else {
+            return function(std::forward<decltype(args)>(args)...);
+          }
+        };
+        const bool msgpack = task.content_type == kMsgpackType;
+        if (!msgpack && !task.content_type.empty()) {
+          throw DecodeError("content type \"" + std::string(task.content_type) +
+                            "\" is not known to this handler");
+        }
+        if constexpr (sizeof...(Args) == 1 && (kIsRaw<Args> && ...)) {
+          if (!msgpack) {
+            return ResultOf(false, [&]() -> decltype(auto) {
+              if constexpr ((std::is_same_v<Args, std::string_view> && ...)) {
+                return invoke(payload);
+              } else if constexpr ((std::is_same_v<Args, std::string> && ...)) {
+                return invoke(std::string(payload));
+              } else {
+                return invoke(Bytes{std::string(payload)});
+              }
+            });
+          }
+        }
+        auto args = msgpack ? UnpackArgs<Stored<Args>...>(payload) : ArgsFromJson<Stored<Args>...>(payload);
+        return ResultOf(msgpack, [&]() -> decltype(auto) { return std::apply(invoke, std::move(args)); });
+      };
+}
+
+template <typename F, typename Signature>
+struct Deduce;
+template <typename F, typename R, typename... Args>
+struct Deduce<F, R(Args...)> {
+  static Handler Make(F function) { return Typed<F, std::decay_t<Args>...>(std::move(function)); }
+};
+template <typename F, typename R, typename... Args>
+struct Deduce<F, R(const TaskContext&, Args...)> {
+  static Handler Make(F function) { return Typed<F, std::decay_t<Args>...>(std::move(function)); }
+};
+
+template <typename M>
+struct MemberSignature;
+template <typename C, typename R, typename... Args>
+struct MemberSignature<R (C::*)(Args...) const> {
+  using type = R(Args...);
+};
+template <typename C, typename R, typename... Args>
+struct MemberSignature<R (C::*)(Args...) const noexcept> {
+  using type = R(Args...);
+};
+
+template <typename F>
+Handler MakeHandler(F function) {
+  if constexpr (std::is_pointer_v<F>) {
+    return Deduce<F, std::remove_pointer_t<F>>::Make(function);
+  } else {
+    return Deduce<F, typename MemberSignature<decltype(&F::operator())>::type>::Make(std::move(function));
+  }
+}
+
+}  // namespace worker_internal
+
+// Registers a callable: a function, or a lambda that is neither generic nor mutable.
+template <typename F>
+bool RegisterTask(std::string_view name, F function) {
+  RegisterHandler(name, worker_internal::MakeHandler<std::decay_t<F>>(std::move(function)));
+  return true;
+}
+
+}  // namespace joinq
+
+#define JOINQ_TASK_JOIN_(a, b) a##b
+#define JOINQ_TASK_VARIABLE_(line) JOINQ_TASK_JOIN_(joinq_task_registered_, line)
+// JOINQ_TASK(add, [](int a, int b) { return a + b; });
+#define JOINQ_TASK(name, ...) JOINQ_TASK_AS(#name, __VA_ARGS__)
+// The same for names that are no identifiers: JOINQ_TASK_AS("image.resize", ...).
+#define JOINQ_TASK_AS(name, ...)                                         \
+  [[maybe_unused]] static const bool JOINQ_TASK_VARIABLE_(__COUNTER__) = \
+      ::joinq::RegisterTask(name, __VA_ARGS__)

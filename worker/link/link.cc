@@ -1,0 +1,237 @@
+#include "worker/link/link.h"
+
+#include "common/rpc_channel.h"
+#include "spdlog/spdlog.h"
+
+namespace joinq {
+namespace {
+constexpr auto kWelcomeTimeout = std::chrono::seconds(10);
+constexpr auto kRepeatLogAfter = std::chrono::seconds(30);
+}  // namespace
+
+Link::Link(NetAddress broker, absl::Mutex& mutex, LinkEvents& events)
+    : broker_(std::move(broker)),
+      mutex_(mutex),
+      events_(events),
+      backoff_(std::chrono::milliseconds(100), std::chrono::seconds(5)) {}
+
+Link::~Link() {
+  Stop();
+}
+
+void Link::Start() {
+  stub_ = v1::WorkerService::NewStub(MakeChannel(broker_));
+  {
+    absl::MutexLock lock(&mutex_);
+    Connect();
+  }
+  thread_ = std::thread([this] { Drain(); });
+}
+
+void Link::Stop() {
+  if (!thread_.joinable()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (context_) context_->TryCancel();
+    if (retry_) retry_->Cancel();
+    if (!stream_ && !retry_ && !queue_shut_) {
+      queue_shut_ = true;
+      queue_.Shutdown();
+    }
+  }
+  thread_.join();
+}
+
+void Link::Drain() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+    absl::MutexLock lock(&mutex_);
+    Handle(static_cast<Tag>(reinterpret_cast<intptr_t>(tag)), ok);
+    // Nothing is left that could bring another event: the end.
+    if (stopping_ && !stream_ && !retry_ && !queue_shut_) {
+      queue_shut_ = true;
+      queue_.Shutdown();
+    }
+  }
+}
+
+void Link::Handle(Tag tag, bool ok) {
+  switch (tag) {
+    case kStarted:
+      --operations_;
+      return ok ? SendHello() : Broken();
+    case kRead:
+      --operations_;
+      return OnRead(ok);
+    case kWritten:
+      --operations_;
+      writing_ = false;
+      if (!ok || broken_) return Broken();
+      return Flush();
+    case kWritesDone:
+      --operations_;
+      return FinishIfIdle();
+    case kFinished:
+      return OnFinished();
+    case kRetry:
+      retry_.reset();
+      if (!stopping_ && !closing_) Connect();
+      return;
+  }
+}
+
+void Link::Connect() {
+  connect_started_ = Clock::now();
+  broken_ = finishing_ = welcomed_ = writing_ = draining_sent_ = closed_ = false;
+  context_ = std::make_unique<grpc::ClientContext>();
+  stream_ = stub_->PrepareAsyncWork(context_.get(), &queue_);
+  ++operations_;
+  stream_->StartCall(AsTag(kStarted));
+}
+
+void Link::SendHello() {
+  control_.Clear();
+  auto& hello = *control_.mutable_hello();
+  events_.OnHello(hello);
+  // Results that the broker may not have seen: without the leases it would hand
+  // the tasks out again before it reads them.
+  log_.ForEachPending([&hello](const v1::Completion& completion) {
+    auto& lease = *hello.add_held();
+    lease.set_task_id(completion.task_id());
+    lease.set_epoch(completion.epoch());
+    lease.set_sequence(completion.sequence());
+  });
+  Write(control_);
+  ++operations_;
+  stream_->Read(&response_, AsTag(kRead));
+}
+
+void Link::OnRead(bool ok) {
+  if (!ok || broken_) return Broken();
+  if (!welcomed_) {
+    if (!response_.has_welcome()) {
+      spdlog::error("broker {}: its first message is no welcome", broker_.ToString());
+      context_->TryCancel();
+      return Broken();
+    }
+    Welcomed(response_.welcome());
+  }
+  if (response_.completions_acked() > 0) {
+    log_.Acked(response_.completions_acked());
+    events_.OnAcked();
+  }
+  events_.OnResponse(response_);
+  ++operations_;
+  stream_->Read(&response_, AsTag(kRead));
+  Flush();
+}
+
+void Link::Welcomed(const v1::WorkerWelcome& welcome) {
+  welcomed_ = true;
+  backoff_.Reset();
+  logged_message_.clear();
+  if (welcome.epoch() == epoch_) log_.Seen(welcome.completions_seen());
+  epoch_ = welcome.epoch();
+  credit_ = 0;
+  events_.OnWelcome(welcome);
+}
+
+void Link::Broken() {
+  if (!broken_) {
+    broken_ = true;
+    log_.Broken();
+    credit_ = 0;
+    has_status_ = false;
+    if (welcomed_) {
+      welcomed_ = false;
+      events_.OnBroken();
+    }
+    context_->TryCancel();
+  }
+  FinishIfIdle();
+}
+
+void Link::FinishIfIdle() {
+  if (!broken_ || operations_ > 0 || finishing_) return;
+  finishing_ = true;
+  stream_->Finish(&finish_status_, AsTag(kFinished));
+}
+
+void Link::OnFinished() {
+  stream_.reset();
+  context_.reset();
+  if (stopping_) return;
+  if (closing_) {
+    events_.OnClosed();
+    return;
+  }
+  LogFailure();
+  retry_ = std::make_unique<grpc::Alarm>();
+  retry_->Set(&queue_, std::chrono::system_clock::now() + backoff_.Next(), AsTag(kRetry));
+}
+
+void Link::LogFailure() {
+  // The same words over and over would bury everything else.
+  std::string message = finish_status_.ok() ? "the broker ended the stream" : finish_status_.error_message();
+  const auto now = Clock::now();
+  if (message == logged_message_ && now - failure_logged_ < kRepeatLogAfter) return;
+  spdlog::warn("broker {}: {}; trying again", broker_.ToString(), message);
+  logged_message_ = std::move(message);
+  failure_logged_ = now;
+}
+
+void Link::SetDraining() {
+  draining_ = true;
+  credit_ = 0;
+}
+
+void Link::Write(const v1::WorkRequest& request) {
+  ++operations_;
+  writing_ = true;
+  stream_->Write(request, AsTag(kWritten));  // serialized before it returns
+}
+
+void Link::Flush() {
+  if (!welcomed_ || writing_ || closed_) return;
+  const bool say_draining = draining_ && !draining_sent_;
+  v1::WorkRequest* request = nullptr;
+  if (log_.has_unsent()) {
+    request = log_.Send();
+  } else if (credit_ > 0 || has_status_ || say_draining) {
+    control_.Clear();
+    request = &control_;
+  } else {
+    if (closing_) {
+      closed_ = true;
+      ++operations_;
+      stream_->WritesDone(AsTag(kWritesDone));
+    }
+    return;
+  }
+  if (credit_ > 0 && !draining_) request->set_credit(credit_);
+  credit_ = 0;
+  if (has_status_) *request->mutable_status() = status_;
+  has_status_ = false;
+  if (say_draining) request->set_draining(true);
+  draining_sent_ = draining_;
+  Write(*request);
+}
+
+void Link::Close() {
+  closing_ = true;
+  if (stream_ && welcomed_) return Flush();
+  if (retry_) retry_->Cancel();
+  if (context_) context_->TryCancel();
+  if (!stream_) events_.OnClosed();
+}
+
+void Link::CheckWelcome() {
+  if (!welcomed_ && stream_ && !broken_ && Clock::now() - connect_started_ > kWelcomeTimeout) {
+    spdlog::warn("broker {}: no welcome within {} s", broker_.ToString(), kWelcomeTimeout.count());
+    context_->TryCancel();
+  }
+}
+
+}  // namespace joinq

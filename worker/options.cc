@@ -1,0 +1,174 @@
+#include "worker/options.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/names.h"
+#include "worker/version.h"
+
+namespace joinq {
+namespace {
+
+constexpr char kProgram[] = "joinq-worker";
+constexpr uint32_t kConcurrencyMax = 1024;
+
+struct Raw {
+  std::string url = "127.0.0.1:7420";
+  std::vector<std::string> queues{"default"};
+  uint32_t concurrency = 0;
+  std::string name;
+  std::string log_level = "info";
+  std::vector<std::string> modules;
+  std::vector<std::string> execs;
+  uint32_t prefetch_max = 2048;
+  double drain_timeout = 30;
+  std::string pid_file;
+};
+
+uint32_t CountCpus() {
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 1;
+  return std::clamp<uint32_t>(static_cast<uint32_t>(CPU_COUNT(&cpus)), 1, kConcurrencyMax);
+}
+
+std::string HostName() {
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') return "localhost";
+  return host;
+}
+
+// "host-pid", with what a name may not contain replaced.
+std::string DefaultName(std::string host) {
+  host = host.substr(0, 100);
+  for (char& c : host) {
+    if (!CheckName("name", std::string_view(&c, 1)).ok()) c = '_';
+  }
+  return absl::StrCat(host, "-", getpid());
+}
+
+int Refuse(std::string_view message) {
+  std::string line(message.substr(0, message.find('\n')));
+  std::fprintf(stderr, "%s: %s\n", kProgram, line.c_str());
+  return 2;
+}
+
+void Declare(CLI::App& app, Raw& raw) {
+  app.set_version_flag("--version", absl::StrCat(kProgram, " ", kVersion));
+  app.set_config("--config", "",
+                 "Read options from FILE (name = value lines); flags and environment come first")
+      ->envname("JOINQ_CONFIG")
+      ->type_name("FILE");
+  app.add_option("-u,--url", raw.url, "Broker: HOST:PORT, HOST or unix:PATH")
+      ->envname("JOINQ_URL")
+      ->type_name("ADDRESS")
+      ->capture_default_str();
+  app.add_option("-Q,--queues", raw.queues,
+                 "Queues to serve, separated by commas; created if they do not exist")
+      ->envname("JOINQ_QUEUES")
+      ->type_name("NAME,...")
+      ->capture_default_str()
+      ->expected(1)
+      ->take_all();
+  app.add_option("-c,--concurrency", raw.concurrency, "Children that run tasks, 1 to 1024 [one for each CPU]")
+      ->envname("JOINQ_CONCURRENCY")
+      ->type_name("N")
+      ->check(CLI::Range(1u, kConcurrencyMax));
+  app.add_option("-n,--name", raw.name, "Name shown to people [HOST-PID]")
+      ->envname("JOINQ_NAME")
+      ->type_name("NAME");
+  app.add_option("-l,--log-level", raw.log_level, "trace, debug, info, warn, error or off")
+      ->envname("JOINQ_LOG_LEVEL")
+      ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--module", raw.modules, "Load handlers (JOINQ_TASK) from a shared object; repeatable")
+      ->envname("JOINQ_MODULE")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+  app.add_option(
+         "--exec", raw.execs,
+         "Handler NAME runs a program for each task: payload on stdin, result on stdout (up to 1 MiB), exit "
+         "status 0 is success; no shell; repeatable (in the environment: one a line)")
+      ->envname("JOINQ_EXEC")
+      ->type_name("NAME='CMD ARGS'")
+      ->expected(1)
+      ->take_all();
+  app.add_option(
+         "--prefetch-max", raw.prefetch_max,
+         "Most tasks held at once, running ones included, when tasks are tiny; never less than one a child")
+      ->envname("JOINQ_PREFETCH_MAX")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 65536u))
+      ->capture_default_str();
+  app.add_option("--drain-timeout", raw.drain_timeout,
+                 "Seconds that TERM or INT leaves running tasks before they are killed and given back")
+      ->envname("JOINQ_DRAIN_TIMEOUT")
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
+      ->envname("JOINQ_PID_FILE")
+      ->type_name("FILE");
+}
+
+absl::Status Check(Raw raw, WorkerOptions& options) {
+  auto broker = ParseNetAddress("--url", raw.url, kGrpcPort);
+  if (!broker.ok()) return broker.status();
+  options.broker = *std::move(broker);
+  if (options.broker.port == 0 && !options.broker.is_unix())
+    return InvalidField("--url", "port 0 cannot be reached");
+  for (const std::string& queue :
+       std::vector<std::string>(absl::StrSplit(absl::StrJoin(raw.queues, ","), ','))) {
+    if (auto status = CheckName("--queues", queue); !status.ok()) return status;
+    if (std::find(options.queues.begin(), options.queues.end(), queue) != options.queues.end()) {
+      return InvalidField("--queues", absl::StrCat("\"", queue, "\" is named twice"));
+    }
+    options.queues.push_back(queue);
+  }
+  if (options.queues.empty() || options.queues.size() > 100)
+    return InvalidField("--queues", "1 to 100 can be served");
+  options.host = HostName();
+  options.name = raw.name.empty() ? DefaultName(options.host) : raw.name;
+  if (auto status = CheckName("--name", options.name); !status.ok()) return status;
+  options.concurrency = raw.concurrency == 0 ? CountCpus() : raw.concurrency;
+  auto drain = SecondsToMs("--drain-timeout", raw.drain_timeout);
+  if (!drain.ok()) return drain.status();
+  options.drain_timeout_ms = *drain;
+  for (const auto& lines : raw.execs) {
+    for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipWhitespace())) {
+      auto exec = ParseExec(std::string_view(line.data(), line.size()));
+      if (!exec.ok()) return InvalidField("--exec", std::string(exec.status().message()));
+      options.execs.push_back(*std::move(exec));
+    }
+  }
+  options.modules = std::move(raw.modules);
+  options.log_level = std::move(raw.log_level);
+  options.prefetch_max = raw.prefetch_max;
+  options.pid_file = std::move(raw.pid_file);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::optional<int> ParseWorkerOptions(int argc, char** argv, WorkerOptions& options) {
+  Raw raw;
+  CLI::App app("Runs tasks of a joinq broker in a pool of child processes.", kProgram);
+  Declare(app, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Refuse(error.what());
+  }
+  if (auto status = Check(std::move(raw), options); !status.ok()) {
+    return Refuse(std::string_view(status.message().data(), status.message().size()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace joinq

@@ -1,0 +1,32 @@
+// What the user asked for: flags, JOINQ_* environment, configuration file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/net_address.h"
+#include "worker/child/exec_handler.h"
+
+namespace joinq {
+
+struct WorkerOptions {
+  NetAddress broker;
+  std::vector<std::string> queues;
+  uint32_t concurrency = 1;
+  std::string name;
+  std::string host;
+  std::string log_level;
+  std::vector<std::string> modules;
+  std::vector<ExecSpec> execs;
+  uint32_t prefetch_max = 2048;
+  uint32_t drain_timeout_ms = 30'000;
+  std::string pid_file;
+};
+
+// Fills `options`. Otherwise the exit status: 0 after --help and --version, 2
+// for bad input, with one line on standard error that names what and why.
+std::optional<int> ParseWorkerOptions(int argc, char** argv, WorkerOptions& options);
+
+}  // namespace joinq

@@ -1,0 +1,232 @@
+#include "worker/pool/pool.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace joinq {
+namespace {
+
+constexpr uint32_t kAnswersForMean = 8;
+constexpr double kLongUs = 1000;               // from here on nothing is sent ahead
+constexpr double kBufferedUs = 5000;           // how long the frames in a child should last it
+constexpr double kServiceUsMin = 0.5;          // the clock cannot tell less
+constexpr double kServiceUsCounted = 100'000;  // one long task must not hide many short ones for long
+constexpr double kWeight = 1.0 / 8;
+constexpr size_t kFrameCapacityKept = 4096;
+
+}  // namespace
+
+Pool::Pool(PoolLimits limits) : limits_(limits), children_(limits.children) {
+  assert(limits.children > 0);
+}
+
+Pool::Ticket Pool::Add(uint64_t id, uint64_t epoch, uint64_t sequence) {
+  Ticket ticket;
+  if (free_.empty()) {
+    ticket = static_cast<Ticket>(tasks_.size());
+    tasks_.emplace_back();
+  } else {
+    ticket = free_.back();
+    free_.pop_back();
+  }
+  Task& task = tasks_[ticket];
+  task.id = id;
+  task.epoch = epoch;
+  task.sequence = sequence;
+  task.dropped = false;
+  task.place = Task::Place::kWaiting;
+  waiting_.push_back(ticket);
+  ++in_hand_;
+  if (outstanding_ > 0) --outstanding_;
+  return ticket;
+}
+
+void Pool::Free(Ticket ticket) {
+  Task& task = tasks_[ticket];
+  assert(task.place != Task::Place::kFree);
+  task.place = Task::Place::kFree;
+  if (task.frame.capacity() > kFrameCapacityKept) std::string().swap(task.frame);
+  free_.push_back(ticket);
+  --in_hand_;
+}
+
+uint32_t Pool::FramesPerChild() const {
+  if (answers_ < kAnswersForMean || mean_us_ >= kLongUs) return 1;
+  const double frames = kBufferedUs / std::max(mean_us_, kServiceUsMin);
+  return static_cast<uint32_t>(std::clamp<double>(frames, 1, limits_.child_frames_max));
+}
+
+bool Pool::HasRoom(const Slot& slot, uint32_t frames) const {
+  return slot.ready && !slot.stalled && slot.live < frames &&
+         slot.fifo.size() < 2 * limits_.child_frames_max &&
+         (slot.live == 0 || slot.bytes < limits_.child_bytes_max);
+}
+
+void Pool::Dispatch(std::vector<Assignment>& out) {
+  const uint32_t frames = FramesPerChild();
+  while (!waiting_.empty()) {
+    // The child with the fewest gets a chunk, so that a burst is shared out evenly in few steps.
+    Child best = limits_.children;
+    for (Child child = 0; child < limits_.children; ++child) {
+      if (!HasRoom(children_[child], frames)) continue;
+      if (best == limits_.children || children_[child].live < children_[best].live) best = child;
+    }
+    if (best == limits_.children) return;
+    Slot& slot = children_[best];
+    size_t chunk = std::max<size_t>(1, waiting_.size() / std::max(1u, ready_));
+    for (; chunk > 0 && !waiting_.empty() && HasRoom(slot, frames); --chunk) {
+      const Ticket ticket = waiting_.front();
+      waiting_.pop_front();
+      Task& task = tasks_[ticket];
+      const auto bytes = static_cast<uint32_t>(task.frame.size());
+      mean_bytes_ += (bytes - mean_bytes_) / 64;
+      task.place = Task::Place::kSent;
+      task.child = best;
+      task.number = slot.front_number + slot.fifo.size();
+      slot.fifo.push_back({ticket, false, bytes, task.id});
+      ++slot.live;
+      slot.bytes += bytes;
+      out.push_back({best, ticket});
+    }
+  }
+}
+
+std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
+                                           bool& expected) {
+  Slot& slot = children_[child];
+  expected = !slot.fifo.empty() && slot.fifo.front().task_id == task_id;
+  if (!expected) return std::nullopt;
+  const Entry entry = slot.fifo.front();
+  slot.fifo.pop_front();
+  ++slot.front_number;
+  slot.bytes -= entry.bytes;
+  slot.stalled = false;
+  if (!skipped) {
+    const double us = std::min<double>(service_us, kServiceUsCounted);
+    mean_us_ = answers_ == 0 ? us : mean_us_ + (us - mean_us_) * kWeight;
+    if (answers_ < kAnswersForMean) ++answers_;
+  }
+  if (entry.recalled) return std::nullopt;
+  --slot.live;
+  if (skipped) {
+    RequeueFront(entry.ticket);
+    return std::nullopt;
+  }
+  return entry.ticket;
+}
+
+void Pool::RequeueFront(Ticket ticket) {
+  tasks_[ticket].place = Task::Place::kWaiting;
+  waiting_.push_front(ticket);
+}
+
+void Pool::ChildReady(Child child) {
+  Slot& slot = children_[child];
+  assert(!slot.ready && slot.fifo.empty());
+  slot = Slot{};
+  slot.ready = true;
+  ++ready_;
+}
+
+std::optional<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
+  Slot& slot = children_[child];
+  std::optional<Ticket> culprit;
+  for (uint64_t number = slot.front_number + slot.fifo.size(); number-- > slot.front_number;) {
+    const Entry& entry = slot.fifo[number - slot.front_number];
+    if (entry.recalled) continue;
+    if (number == slot.front_number && begun >= number) {
+      culprit = entry.ticket;
+    } else {
+      RequeueFront(entry.ticket);
+    }
+  }
+  if (slot.ready) --ready_;
+  slot = Slot{};
+  return culprit;
+}
+
+Pool::Range Pool::Recallable(Child child, uint64_t begun) const {
+  const Slot& slot = children_[child];
+  return {std::max(begun + 1, slot.front_number), slot.front_number + slot.fifo.size()};
+}
+
+void Pool::Recalled(Child child, Range range, uint64_t begun_after) {
+  Slot& slot = children_[child];
+  const uint64_t first = std::max(range.from, begun_after + 1);
+  for (uint64_t number = range.to; number-- > first;) {
+    Entry& entry = slot.fifo[number - slot.front_number];
+    if (entry.recalled) continue;
+    entry.recalled = true;
+    --slot.live;
+    RequeueFront(entry.ticket);
+  }
+}
+
+std::vector<Pool::Ticket> Pool::TakeWaiting(size_t keep) {
+  std::vector<Ticket> taken;
+  if (waiting_.size() <= keep) return taken;
+  taken.assign(waiting_.begin() + static_cast<ptrdiff_t>(keep), waiting_.end());
+  waiting_.resize(keep);
+  return taken;
+}
+
+void Pool::RemoveWaiting(Ticket ticket) {
+  auto it = std::find(waiting_.begin(), waiting_.end(), ticket);
+  assert(it != waiting_.end());
+  waiting_.erase(it);
+}
+
+std::vector<Pool::Ticket> Pool::InHand() const {
+  std::vector<Ticket> tickets;
+  for (Ticket ticket = 0; ticket < tasks_.size(); ++ticket) {
+    if (tasks_[ticket].place != Task::Place::kFree) tickets.push_back(ticket);
+  }
+  return tickets;
+}
+
+std::optional<Pool::Ticket> Pool::Find(uint64_t id, uint64_t epoch, uint64_t sequence) const {
+  for (Ticket ticket = 0; ticket < tasks_.size(); ++ticket) {
+    const Task& task = tasks_[ticket];
+    if (task.place != Task::Place::kFree && task.id == id && task.epoch == epoch &&
+        task.sequence == sequence) {
+      return ticket;
+    }
+  }
+  return std::nullopt;
+}
+
+uint32_t Pool::credit_target() const {
+  if (paused_ || ready_ == 0) return 0;
+  uint64_t target = 2ull * ready_;
+  const uint32_t frames = FramesPerChild();
+  if (frames > 1 && !all_stalled()) {
+    const double lasting = kBufferedUs / std::max(mean_us_, kServiceUsMin);
+    target = std::max(target, static_cast<uint64_t>(2 * lasting * ready_));
+  }
+  if (mean_bytes_ > 1) target = std::min(target, static_cast<uint64_t>(limits_.bytes_max / mean_bytes_));
+  target = std::min<uint64_t>(target, limits_.prefetch_max);
+  return static_cast<uint32_t>(std::max<uint64_t>(target, ready_));
+}
+
+uint32_t Pool::TakeCredit() {
+  const uint64_t target = credit_target();
+  const uint64_t have = in_hand_ + outstanding_;
+  if (have >= target) return 0;
+  const auto more = static_cast<uint32_t>(target - have);
+  outstanding_ += more;
+  return more;
+}
+
+uint32_t Pool::busy_children() const {
+  uint32_t busy = 0;
+  for (const Slot& slot : children_) busy += slot.live > 0;
+  return busy;
+}
+
+bool Pool::all_stalled() const {
+  if (ready_ == 0) return false;
+  return std::all_of(children_.begin(), children_.end(),
+                     [](const Slot& slot) { return !slot.ready || slot.stalled; });
+}
+
+}  // namespace joinq

@@ -1,0 +1,157 @@
+// Which child runs which task, how many tasks the worker asks for, and what a
+// child's death means for the tasks it had. Pure policy: no system calls, no
+// clock, not thread-safe. The daemon does what it says.
+//
+// A task in hand is named by a Ticket and is either waiting in the daemon or
+// sent to a child. A child answers the frames sent to it in their order;
+// frames are numbered from 1 for each life of a child, as in its status page.
+//
+// Adaptive prefetch. While the mean service time is unknown (fewer than 8
+// answers) or at least 1 ms, a child has one task at a time and the worker
+// holds one more for each. Below that a child gets as many as last it about
+// 5 ms, and the worker holds twice that, up to prefetch_max, or fewer when
+// their payloads would pass 64 MiB.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace joinq {
+
+struct PoolLimits {
+  uint32_t children = 1;
+  uint32_t prefetch_max = 2048;        // tasks in hand plus asked for; never less than one a child
+  uint32_t child_frames_max = 128;     // sent to one child, not answered
+  uint64_t child_bytes_max = 1 << 20;  // of these frames; one frame may be larger
+  uint64_t bytes_max = 64 << 20;       // expected, of all tasks in hand
+};
+
+class Pool {
+ public:
+  using Ticket = uint32_t;
+  using Child = uint32_t;  // 0 .. children-1
+
+  struct Task {
+    uint64_t id = 0;
+    uint64_t epoch = 0;
+    uint64_t sequence = 0;
+    std::string frame;     // as it goes to a child
+    bool dropped = false;  // nobody wants its outcome any more
+    enum class Place : uint8_t { kFree, kWaiting, kSent } place = Place::kFree;
+    Child child = 0;      // if sent
+    uint64_t number = 0;  // its frame's number there
+  };
+
+  struct Assignment {
+    Child child;
+    Ticket ticket;
+  };
+
+  explicit Pool(PoolLimits limits);
+
+  // --- tasks in
+  // A delivery: uses up one of the credit, waits for Dispatch. The caller fills `frame` at once.
+  Ticket Add(uint64_t id, uint64_t epoch, uint64_t sequence);
+  // The next tasks to send, fewest first; they count as sent. Appends to `out`.
+  void Dispatch(std::vector<Assignment>& out);
+  // The task's outcome has been reported, or nobody wants it: forgets it.
+  // It must not wait, nor be sent and unanswered.
+  void Free(Ticket ticket);
+
+  Task& task(Ticket ticket) { return tasks_[ticket]; }
+  // Every task in hand, waiting or sent.
+  std::vector<Ticket> InHand() const;
+  std::optional<Ticket> Find(uint64_t id, uint64_t epoch, uint64_t sequence) const;
+
+  // --- answers
+  // The answer of `child` to its oldest frame. Gives the task if this answers
+  // it; nothing if the task went elsewhere meanwhile or was skipped and waits again.
+  // `expected` is false (and nothing happened) if the child owes no answer for `task_id`.
+  std::optional<Ticket> Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
+                                 bool& expected);
+
+  // --- lives of children
+  void ChildReady(Child child);
+  // `begun` is the child's last word in its status page, after its last answers
+  // were taken. The task it ran then is the culprit (the caller frees it); all
+  // others it had wait again, at no cost.
+  std::optional<Ticket> ChildDied(Child child, uint64_t begun);
+  bool ready(Child child) const { return children_[child].ready; }
+  // Unanswered frames that are not recalled.
+  uint32_t in_flight(Child child) const { return children_[child].live; }
+  // More than one unanswered frame and not known to be stalled: what is behind the first may be stuck.
+  bool MayBeStuck(Child child) const { return children_[child].fifo.size() > 1 && !children_[child].stalled; }
+
+  // --- slow tasks
+  // No more frames for it until it answers.
+  void SetStalled(Child child) { children_[child].stalled = true; }
+  // Frames [from, to) have not begun as far as `begun` tells.
+  struct Range {
+    uint64_t from = 0;
+    uint64_t to = 0;
+    bool empty() const { return from >= to; }
+  };
+  Range Recallable(Child child, uint64_t begun) const;
+  // The range was recalled and the child's `begun` read after that: what lies
+  // beyond it certainly never runs there and waits again, ahead of the others.
+  void Recalled(Child child, Range range, uint64_t begun_after);
+
+  // --- taking tasks back out
+  // All waiting tasks but the first `keep`; the caller reports and frees them.
+  std::vector<Ticket> TakeWaiting(size_t keep);
+  void RemoveWaiting(Ticket ticket);
+
+  // --- credit
+  // How much more to ask the broker for; counts as asked. 0 while paused.
+  uint32_t TakeCredit();
+  // What was asked for and not delivered is void: the stream broke, or drain.
+  void VoidCredit() { outstanding_ = 0; }
+  void SetPaused(bool paused) { paused_ = paused; }
+  uint32_t credit_target() const;
+  uint32_t outstanding() const { return outstanding_; }
+
+  size_t waiting() const { return waiting_.size(); }
+  size_t in_hand() const { return in_hand_; }
+  uint32_t ready_children() const { return ready_; }
+  uint32_t busy_children() const;
+  bool all_stalled() const;
+  double mean_service_us() const { return mean_us_; }
+
+ private:
+  struct Entry {
+    Ticket ticket;
+    bool recalled;  // the ticket is no longer this child's
+    uint32_t bytes;
+    uint64_t task_id;
+  };
+  struct Slot {
+    std::deque<Entry> fifo;
+    uint64_t front_number = 1;  // of fifo.front()
+    uint32_t live = 0;
+    uint64_t bytes = 0;
+    bool ready = false;
+    bool stalled = false;
+  };
+
+  uint32_t FramesPerChild() const;
+  bool HasRoom(const Slot& slot, uint32_t frames) const;
+  void RequeueFront(Ticket ticket);
+
+  const PoolLimits limits_;
+  std::vector<Slot> children_;
+  std::deque<Task> tasks_;  // by ticket; entries are reused, with their buffers
+  std::vector<Ticket> free_;
+  std::deque<Ticket> waiting_;
+  size_t in_hand_ = 0;
+  uint32_t ready_ = 0;
+  uint32_t outstanding_ = 0;
+  bool paused_ = false;
+  uint32_t answers_ = 0;  // up to the 8 that make the mean known
+  double mean_us_ = 0;
+  double mean_bytes_ = 0;
+};
+
+}  // namespace joinq

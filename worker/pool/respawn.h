@@ -1,0 +1,40 @@
+// When to start a child again, and when to say that it is hopeless. Pure policy.
+//
+// A child that got ready and died is replaced at once: whatever killed it was
+// most likely its task. Deaths before ready back off, 100 ms .. 10 s, and five
+// in a row trip the breaker until some child gets ready.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "common/backoff.h"
+
+namespace joinq {
+
+class RespawnPolicy {
+ public:
+  static constexpr uint32_t kTripAfter = 5;
+  explicit RespawnPolicy(uint64_t seed)
+      : backoff_(std::chrono::milliseconds(100), std::chrono::seconds(10), seed) {}
+
+  void OnReady() {
+    failures_ = 0;
+    backoff_.Reset();
+  }
+  // The delay before the replacement is started.
+  std::chrono::milliseconds OnDeath(bool was_ready) {
+    if (was_ready) return std::chrono::milliseconds(0);
+    ++failures_;
+    return backoff_.Next();
+  }
+  bool tripped() const { return failures_ >= kTripAfter; }
+  // True for the failure that trips the breaker, so that it is said once.
+  bool just_tripped() const { return failures_ == kTripAfter; }
+
+ private:
+  uint32_t failures_ = 0;
+  Backoff backoff_;
+};
+
+}  // namespace joinq

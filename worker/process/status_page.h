@@ -1,0 +1,94 @@
+// The page of memory that a child shares with the daemon: which task it runs
+// since when, and the results it has gathered but not yet sent. The daemon
+// reads it without a message and after the child's death.
+//
+// Task frames are numbered from 1 in the order they are sent to the child. The
+// child writes its part, the daemon only the recall range; all are atomics
+// because two processes share them without a lock.
+//
+// Recall. The daemon takes back frames that have not begun: it stores
+// recall_to, then recall_from, then reads `begun`. The child stores `begun`,
+// then reads the range, all sequentially consistent. So a frame that the daemon
+// read as not begun and that lies in the range will be skipped for certain (the
+// child answers it with kSkipped); one that begins at that moment may still
+// run, and its answer tells.
+//
+// Outbox. `outbox` packs the stream offset of outbox_bytes[0] (44 bits) and the
+// number of valid bytes (20 bits). Valid bytes never change until they were
+// sent, so a copy is good if the offset is the same after it.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "worker/process/unique_fd.h"
+
+namespace joinq {
+
+inline constexpr size_t kOutboxBytes = 64 << 10;
+
+struct StatusPage {
+  // Written by the child.
+  alignas(64) std::atomic<uint64_t> start_ns;  // CLOCK_MONOTONIC when frame `begun` began
+  std::atomic<uint64_t> begun;                 // number of the newest frame begun (or skipped)
+  std::atomic<uint64_t> done;                  // and of the newest one answered: it runs while they differ
+  std::atomic<uint64_t> outbox;
+  // Written by the daemon.
+  alignas(64) std::atomic<uint64_t> recall_from;
+  std::atomic<uint64_t> recall_to;  // exclusive
+  alignas(64) char outbox_bytes[kOutboxBytes];
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+inline constexpr int kOutboxLengthBits = 20;
+inline uint64_t PackOutbox(uint64_t start, uint64_t length) {
+  return start << kOutboxLengthBits | length;
+}
+inline uint64_t OutboxStart(uint64_t packed) {
+  return packed >> kOutboxLengthBits;
+}
+inline uint64_t OutboxLength(uint64_t packed) {
+  return packed & ((1u << kOutboxLengthBits) - 1);
+}
+
+// Appends to `out` what the child has gathered beyond stream offset `consumed`.
+// Returns false, and leaves `out` alone, if there is nothing such or it is just being sent.
+inline bool PeekOutbox(const StatusPage& page, uint64_t consumed, std::string& out) {
+  const uint64_t packed = page.outbox.load(std::memory_order_acquire);
+  const uint64_t start = OutboxStart(packed);
+  const uint64_t length = OutboxLength(packed);
+  if (length > kOutboxBytes || consumed < start || consumed >= start + length) return false;
+  const size_t old_size = out.size();
+  out.append(page.outbox_bytes + (consumed - start), start + length - consumed);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (OutboxStart(page.outbox.load(std::memory_order_relaxed)) == start) return true;
+  out.resize(old_size);
+  return false;
+}
+
+// A mapping of a status page. Movable; unmaps on destruction.
+class SharedStatusPage {
+ public:
+  // A fresh, zeroed one in anonymous memory that `fd` can be sent to share.
+  static absl::StatusOr<SharedStatusPage> Create(UniqueFd& fd);
+  static absl::StatusOr<SharedStatusPage> Map(int fd);
+
+  StatusPage& operator*() const { return *page_; }
+  StatusPage* operator->() const { return page_.get(); }
+
+ private:
+  struct Unmap {
+    void operator()(StatusPage* page) const { munmap(page, sizeof *page); }
+  };
+  explicit SharedStatusPage(StatusPage* page) : page_(page) {}
+  std::unique_ptr<StatusPage, Unmap> page_;
+};
+
+}  // namespace joinq

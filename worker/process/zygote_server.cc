@@ -1,0 +1,303 @@
+#include "worker/process/zygote_server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <fstream>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "worker/process/pidfd.h"
+#include "worker/process/threads.h"
+
+namespace joinq {
+namespace {
+
+constexpr int kSocketBufferBytes = 1 << 20;
+constexpr int kReapWaitMs = 2000;
+
+void SetText(ZygoteReport& report, absl::string_view text) {
+  const size_t size = std::min(text.size(), sizeof report.text - 1);
+  std::memcpy(report.text, text.data(), size);
+  report.text[size] = '\0';
+}
+
+// The broker's secrets are none of the handlers' business.
+void DropSecrets() {
+  std::vector<std::string> names;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text(*variable);
+    if (text.starts_with("JOINQ_TOKEN")) names.emplace_back(text.substr(0, text.find('=')));
+  }
+  for (const auto& name : names) unsetenv(name.c_str());
+}
+
+void ReadFromNothing() {
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null < 0) return;
+  dup2(null, STDIN_FILENO);
+  close(null);
+}
+
+class ZygoteServer {
+ public:
+  ZygoteServer(UniqueFd control, const ZygoteProgram& program)
+      : control_(std::move(control)), program_(program) {}
+
+  int Run() {
+    Prepare();
+    if (absl::Status loaded = program_.load(); !loaded.ok()) {
+      ZygoteReport report;
+      report.type = ZygoteReport::kFailed;
+      SetText(report, loaded.message());
+      Report(report);
+      FlushReports();
+      return 1;
+    }
+    for (const auto& name : program_.handler_names()) {
+      ZygoteReport report;
+      report.type = ZygoteReport::kHandler;
+      SetText(report, name);
+      Report(report);
+    }
+    Report({});
+    Serve();
+    KillEverything();
+    return 0;
+  }
+
+ private:
+  struct Outgoing {
+    ZygoteReport report;
+    UniqueFd fds[3];
+  };
+
+  void Prepare() {
+    prctl(PR_SET_NAME, "joinq-zygote");
+    // Out of the terminal's group: Ctrl-C is for the daemon, which then decides.
+    setpgid(0, 0);
+    for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    DropSecrets();
+    ReadFromNothing();
+    // Everything the caller left open ends here; what modules open later is theirs.
+    if (control_.get() != 3 && dup3(control_.get(), 3, O_CLOEXEC) == 3) control_.Reset(3);
+    close_range(static_cast<unsigned>(control_.get()) + 1, ~0u, 0);
+    fcntl(control_.get(), F_SETFL, O_NONBLOCK);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, nullptr);
+    signals_.Reset(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+
+  void Serve() {
+    while (open_) {
+      FlushReports();
+      pollfd polled[2] = {
+          {control_.get(), static_cast<short>(reports_.empty() ? POLLIN : POLLIN | POLLOUT), 0},
+          {signals_.get(), POLLIN, 0}};
+      if (poll(polled, 2, -1) < 0 && errno != EINTR) return;
+      if (polled[1].revents != 0) {
+        signalfd_siginfo ignored;
+        while (read(signals_.get(), &ignored, sizeof ignored) > 0) {
+        }
+        Reap();
+      }
+      if (polled[0].revents & (POLLIN | POLLHUP | POLLERR)) ServeRequests();
+    }
+  }
+
+  void ServeRequests() {
+    for (;;) {
+      ZygoteRequest request;
+      const ssize_t got = recv(control_.get(), &request, sizeof request, MSG_DONTWAIT);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0 && errno == EAGAIN) return;
+      if (got != static_cast<ssize_t>(sizeof request)) {
+        open_ = false;  // the daemon is gone
+        return;
+      }
+      switch (request.type) {
+        case ZygoteRequest::kSpawn:
+          Spawn(request.child);
+          break;
+        case ZygoteRequest::kKill:
+          if (children_.contains(request.pid)) kill(-request.pid, request.signal);
+          break;
+        case ZygoteRequest::kKillAll:
+          for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
+          break;
+      }
+    }
+  }
+
+  void Spawn(uint32_t child) {
+    Outgoing out;
+    out.report.type = ZygoteReport::kSpawned;
+    out.report.child = child;
+    if (absl::Status status = TrySpawn(out); !status.ok()) {
+      out.report.type = ZygoteReport::kSpawnFailed;
+      SetText(out.report, status.message());
+    }
+    reports_.push_back(std::move(out));
+  }
+
+  absl::Status TrySpawn(Outgoing& out) {
+    if (CountThreads() > 1) return absl::FailedPreconditionError("a module started a thread in the zygote");
+    UniqueFd page_fd;
+    auto page = SharedStatusPage::Create(page_fd);
+    if (!page.ok()) return page.status();
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+      return absl::ErrnoToStatus(errno, "socketpair");
+    UniqueFd daemon_end(pair[0]), child_end(pair[1]);
+    for (int fd : pair) {
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSocketBufferBytes, sizeof kSocketBufferBytes);
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kSocketBufferBytes, sizeof kSocketBufferBytes);
+    }
+    fflush(nullptr);  // or the child would write it again
+    const pid_t zygote = getpid();
+    const pid_t pid = fork();
+    if (pid < 0) return absl::ErrnoToStatus(errno, "fork");
+    if (pid == 0) {
+      daemon_end.Reset();
+      page_fd.Reset();
+      BecomeChild(zygote);
+      const int status = program_.run_child(child_end.get(), **page);
+      fflush(nullptr);
+      _exit(status);
+    }
+    setpgid(pid, pid);  // both do it, so that it is done for whoever needs it first
+    children_[pid] = out.report.child;
+    out.report.pid = pid;
+    out.fds[0] = std::move(daemon_end);
+    out.fds[1] = std::move(page_fd);
+    out.fds[2] = OpenPidfd(pid);
+    return absl::OkStatus();
+  }
+
+  void BecomeChild(pid_t zygote) {
+    setpgid(0, 0);
+    prctl(PR_SET_NAME, "joinq-child");
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
+    // A program that does not read its input must fail a write, not kill the child.
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    control_.Reset();
+    signals_.Reset();
+    reports_.clear();
+    const rlimit no_core{0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    // Last, since other settings may clear it; then see whether it came too late.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != zygote) _exit(1);
+  }
+
+  void Reap() {
+    for (;;) {
+      // Looked at before it is reaped: while it is a zombie its pid names its group and no other.
+      siginfo_t info{};
+      if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+      const pid_t pid = info.si_pid;
+      auto child = children_.find(pid);
+      if (child != children_.end()) kill(-pid, SIGKILL);
+      int status = 0;
+      rusage usage{};
+      if (wait4(pid, &status, WNOHANG, &usage) != pid) return;
+      if (child == children_.end()) continue;  // an orphan
+      Outgoing out;
+      out.report.type = ZygoteReport::kExited;
+      out.report.child = child->second;
+      out.report.pid = pid;
+      out.report.wait_status = status;
+      out.report.max_rss_kib = static_cast<uint64_t>(usage.ru_maxrss);
+      children_.erase(child);
+      reports_.push_back(std::move(out));
+    }
+  }
+
+  void Report(const ZygoteReport& report) {
+    reports_.emplace_back();
+    reports_.back().report = report;
+  }
+
+  // Sends what the socket takes. The daemon may be slow to read; requests are served meanwhile.
+  void FlushReports() {
+    while (!reports_.empty()) {
+      Outgoing& out = reports_.front();
+      iovec part{&out.report, sizeof out.report};
+      msghdr message{};
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
+      if (out.fds[0].valid()) {
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        cmsghdr* header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(3 * sizeof(int));
+        const int fds[3] = {out.fds[0].get(), out.fds[1].get(), out.fds[2].get()};
+        std::memcpy(CMSG_DATA(header), fds, sizeof fds);
+      }
+      const ssize_t sent = sendmsg(control_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0 && errno == EINTR) continue;
+      if (sent < 0 && errno == EAGAIN) return;
+      if (sent < 0) {
+        open_ = false;
+        return;
+      }
+      reports_.pop_front();
+    }
+  }
+
+  // Ends all children and whatever they left behind, also what moved to groups of its own.
+  void KillEverything() {
+    for (int waited_ms = 0; waited_ms < kReapWaitMs; waited_ms += 5) {
+      for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
+      std::ifstream offspring(absl::StrCat("/proc/self/task/", getpid(), "/children"));
+      for (pid_t pid; offspring >> pid;) kill(pid, SIGKILL);
+      pid_t reaped;
+      while ((reaped = waitpid(-1, nullptr, WNOHANG)) > 0) children_.erase(reaped);
+      if (reaped < 0 && errno == ECHILD) return;
+      // Woken by the next death, or else by the clock.
+      pollfd polled{signals_.get(), POLLIN, 0};
+      poll(&polled, 1, 5);
+      signalfd_siginfo ignored;
+      while (read(signals_.get(), &ignored, sizeof ignored) > 0) {
+      }
+    }
+  }
+
+  UniqueFd control_;
+  UniqueFd signals_;
+  const ZygoteProgram& program_;
+  std::map<pid_t, uint32_t> children_;  // not yet reaped
+  std::deque<Outgoing> reports_;
+  bool open_ = true;
+};
+
+}  // namespace
+
+int ServeZygote(UniqueFd control, const ZygoteProgram& program) {
+  return ZygoteServer(std::move(control), program).Run();
+}
+
+}  // namespace joinq

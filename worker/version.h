@@ -1,0 +1,5 @@
+#pragma once
+
+namespace joinq {
+inline constexpr char kVersion[] = JOINQ_VERSION;
+}  // namespace joinq

@@ -1,0 +1,92 @@
+// The start order of a worker, and its reverse. The zygote is forked before
+// anything could have started a thread.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "joinq/worker.h"
+#include "worker/child/child_main.h"
+#include "worker/child/exec_handler.h"
+#include "worker/child/module.h"
+#include "worker/child/registry.h"
+#include "worker/daemon.h"
+#include "worker/options.h"
+#include "worker/process/zygote.h"
+
+namespace joinq {
+namespace {
+
+int Refuse(const absl::Status& status) {
+  std::fprintf(stderr, "joinq-worker: %s\n", std::string(status.message()).c_str());
+  return 2;
+}
+
+// Exists as long as the daemon runs.
+class PidFile {
+ public:
+  explicit PidFile(std::string path) : path_(std::move(path)) {}
+  ~PidFile() {
+    if (written_) unlink(path_.c_str());
+  }
+  absl::Status Write() {
+    if (path_.empty()) return absl::OkStatus();
+    std::ofstream file(path_, std::ios::trunc);
+    file << getpid() << '\n';
+    file.close();
+    written_ = file.good();
+    if (!written_) return absl::InvalidArgumentError(absl::StrCat("--pid-file: cannot write ", path_));
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string path_;
+  bool written_ = false;
+};
+
+ZygoteProgram ProgramOf(const WorkerOptions& options) {
+  ZygoteProgram program;
+  program.load = [&options]() -> absl::Status {
+    for (const auto& module : options.modules) {
+      if (auto status = LoadModule(module); !status.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat("--module ", module, ": ", status.message()));
+      }
+    }
+    return absl::OkStatus();
+  };
+  program.handler_names = [] { return Registry::Global().names(); };
+  program.run_child = [&options](int channel, StatusPage& page) {
+    return RunChild(channel, page, Registry::Global(), options.queues);
+  };
+  return program;
+}
+
+}  // namespace
+
+int WorkerMain(int argc, char** argv) {
+  WorkerOptions options;
+  if (auto exit_status = ParseWorkerOptions(argc, argv, options)) return *exit_status;
+  if (auto status = InitLog("joinq-worker", options.log_level); !status.ok()) return Refuse(status);
+  auto& registry = Registry::Global();
+  AddBuiltinHandlers(registry);
+  for (const auto& exec : options.execs) registry.Add(exec.name, MakeExecHandler(exec));
+  if (!registry.error().ok()) return Refuse(registry.error());
+
+  const ZygoteProgram program = ProgramOf(options);
+  auto zygote = Zygote::Fork(program);
+  if (!zygote.ok()) return Refuse(zygote.status());
+  auto handlers = zygote->WaitReady();
+  if (!handlers.ok()) return Refuse(handlers.status());
+  PidFile pid_file(options.pid_file);
+  if (auto status = pid_file.Write(); !status.ok()) {
+    zygote->Stop();
+    return Refuse(status);
+  }
+  signal(SIGPIPE, SIG_IGN);
+  return Daemon(options, *std::move(zygote), *std::move(handlers)).Run();
+}
+
+}  // namespace joinq
