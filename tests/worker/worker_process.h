@@ -1,0 +1,41 @@
+// A joinq-worker under test, as a process of its own.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace joinq {
+
+class WorkerProcess {
+ public:
+  // Starts `joinq-worker` with these arguments.
+  explicit WorkerProcess(std::vector<std::string> arguments, std::vector<std::string> environment = {});
+  ~WorkerProcess();  // kills it if it still runs
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  pid_t pid() const { return pid_; }
+  void Signal(int number) const;
+  // Its wait status, or -1 if it did not end in time.
+  int WaitEnd(absl::Duration timeout = absl::Seconds(20));
+  // What it wrote to standard error until it ended. Call it after WaitEnd.
+  std::string Errors();
+
+ private:
+  pid_t pid_ = -1;
+  int pidfd_ = -1;
+  int errors_ = -1;
+};
+
+// Processes with this parent, oldest first.
+std::vector<pid_t> ChildrenOf(pid_t parent);
+// The state letter of a process ("R", "Z", ...), or 0 if there is none.
+char StateOf(pid_t pid);
+// Waits until none of the processes exists (a zombie does).
+bool WaitGone(const std::vector<pid_t>& pids, absl::Duration timeout = absl::Seconds(10));
+
+}  // namespace joinq
