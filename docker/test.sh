@@ -2,13 +2,14 @@
 # Proves the image and docker-compose.yml against a real engine: two workers, one of them killed with work in its
 # hands, a broker killed and recreated on its volume, and every result compared with what it should be.
 #
-#   docker/test.sh [--from-source | --prebuilt DIR] [--network auto|bridge|host]
+#   docker/test.sh [--from-source | --prebuilt DIR] [--network auto|bridge|host] [--compose 1|2]
 #
 #   --from-source   build the image as the Dockerfile says (default)
 #   --prebuilt DIR  put DIR/joinqd, DIR/joinq-worker and DIR/joinq (built on Debian 12) in the image instead of
 #                   compiling them there; the rest of the Dockerfile is used as it is
 #   --network       bridge: docker-compose.yml as it stands; host: with docker-compose.host-network.yml;
 #                   auto (default): bridge if the kernel has it
+#   --compose       1: docker-compose 1.29 (default); 2: the plugin `docker compose`. Both are asked to check the files
 #
 # Uses the engine that answers, else starts one of its own in a temporary folder and stops it in the end. Where no
 # registry is reachable the base image is made by debootstrap and kept in ${XDG_CACHE_HOME:-~/.cache}/joinq-test.
@@ -28,6 +29,7 @@ readonly mirror=${JOINQ_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 source_mode=from-source
 prebuilt=
 network=auto
+compose_version=1
 work=
 engine_pid=
 engine_log=
@@ -37,6 +39,9 @@ project_is_up=
 checks=0
 docker=docker
 compose_tool=()
+
+compose_command=()
+broker=
 
 # ---- saying ------------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ kernel_bridges() {
 start_engine() {
   local options=(--config-file "$work/daemon.json" --data-root "$work/data" --exec-root "$work/exec"
     --pidfile "$work/docker.pid" --host "unix://$work/docker.sock" --storage-driver overlay2
-    --cgroup-parent "$cgroup")
+    --cgroup-parent "$cgroup" --log-level warn)
   echo '{}' >"$work/daemon.json"
   engine_log=$work/engine-$1.log
   if [[ $1 == bridge ]]; then
@@ -138,6 +143,7 @@ start_engine() {
     fi
     sleep 0.2
   done
+  engine_answers # once more: the first client that was asked may have been too early
 }
 
 # Stops our engine and whatever it left running or mounted.
@@ -184,7 +190,7 @@ cleanup() {
     fi
   fi
   [[ -z $project_is_up ]] || timeout 120 "${compose_command[@]}" down -v --remove-orphans -t 5 >/dev/null 2>&1
-  if [[ -z $engine_pid ]]; then
+  if [[ -z $engine_pid && -n $work ]]; then
     "$docker" image rm -f "$image" >/dev/null 2>&1
     [[ -z $base_is_ours ]] || "$docker" image rm "$base" >/dev/null 2>&1
   fi
@@ -350,6 +356,11 @@ check_config() {
   done
 }
 
+# Runs a command where the engine publishes ports.
+on_engine_network() {
+  if [[ -n $engine_pid ]]; then nsenter --net --target "$engine_pid" "$@"; else "$@"; fi
+}
+
 # Runs the command line in the broker's container.
 joinq() { "$docker" exec -i "$broker" joinq "$@"; }
 
@@ -427,6 +438,8 @@ check_start() {
   if [[ $network == bridge ]]; then
     expect "gRPC is published on loopback only" "127.0.0.1:$JOINQ_PORT" "$("$docker" port "$broker" 7420)"
     expect "HTTP is published on loopback only" "127.0.0.1:$JOINQ_HTTP_PORT" "$("$docker" port "$broker" 7421)"
+    on_engine_network bash -c "exec 3<>/dev/tcp/127.0.0.1/$JOINQ_PORT" || fail "the published port refuses"
+    pass "the published port is reachable"
   fi
   expect "the first example of the README" HELLO "$(compose exec -T broker joinq submit upper hello -Q default --wait)"
 }
@@ -543,6 +556,11 @@ parse() {
         network=$2
         shift
         ;;
+      --compose)
+        [[ ${2-} == @(1|2) ]] || fail "--compose needs 1 or 2"
+        compose_version=$2
+        shift
+        ;;
       -h | --help)
         sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
@@ -558,7 +576,8 @@ parse() {
 
 # Finds or starts an engine, and builds the image in it.
 provide_engine_and_image() {
-  need docker=docker.io docker-compose=docker-compose python3=python3
+  need docker=docker.io python3=python3
+  [[ $compose_version != 1 ]] || need docker-compose=docker-compose
   if engine_answers; then
     step "using the engine that answers: $("$docker" version -f '{{.Server.Version}}')"
     [[ $network != auto ]] || network=bridge
@@ -592,7 +611,8 @@ main() {
   trap 'exit 143' TERM HUP
   work=$(mktemp -d /tmp/joinq-docker.XXXXXX)
   provide_engine_and_image
-  if command -v docker-compose >/dev/null; then compose_tool=(docker-compose); else compose_tool=("$docker" compose); fi
+  if [[ $compose_version == 1 ]]; then compose_tool=(docker-compose); else compose_tool=("$docker" compose); fi
+  "${compose_tool[@]}" version >/dev/null 2>&1 || fail "${compose_tool[*]} is not installed"
   step "compose: $("${compose_tool[@]}" version --short)"
   check_config
   check_image
