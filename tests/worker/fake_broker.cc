@@ -15,11 +15,14 @@ FakeBroker::FakeBroker() {
   server_ = builder.BuildAndStart();
 }
 
-FakeBroker::~FakeBroker() { server_->Shutdown(std::chrono::system_clock::now()); }
+FakeBroker::~FakeBroker() {
+  server_->Shutdown(std::chrono::system_clock::now());
+}
 
 grpc::Status FakeBroker::Work(grpc::ServerContext* context, Stream* stream) {
   v1::WorkRequest request;
-  if (!stream->Read(&request) || !request.has_hello()) return {grpc::StatusCode::INVALID_ARGUMENT, "no hello"};
+  if (!stream->Read(&request) || !request.has_hello())
+    return {grpc::StatusCode::INVALID_ARGUMENT, "no hello"};
   {
     absl::MutexLock lock(&mutex_);
     if (!accept_) return {grpc::StatusCode::UNAVAILABLE, "not now"};
@@ -40,7 +43,8 @@ grpc::Status FakeBroker::Work(grpc::ServerContext* context, Stream* stream) {
     }
     for (const auto& lease : request.hello().held()) {
       auto it = leased_.find(lease.task_id());
-      if (it == leased_.end() || it->second.first != lease.sequence()) *welcome.mutable_welcome()->add_lost() = lease;
+      if (it == leased_.end() || it->second.first != lease.sequence())
+        *welcome.mutable_welcome()->add_lost() = lease;
     }
     stream_ = stream;
     context_ = context;
@@ -124,7 +128,8 @@ void FakeBroker::Push() {
   }
 }
 
-uint64_t FakeBroker::Put(const std::string& handler, const std::string& payload, const std::string& content_type) {
+uint64_t FakeBroker::Put(const std::string& handler, const std::string& payload,
+                         const std::string& content_type) {
   absl::MutexLock lock(&mutex_);
   const uint64_t id = next_id_++;
   ready_.push_back({id, handler, payload, content_type});
@@ -140,8 +145,9 @@ void FakeBroker::PutMany(const std::string& handler, const std::string& payload,
 
 bool FakeBroker::WaitFor(const std::function<bool()>& condition, absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(
-      absl::Condition(+[](const std::function<bool()>* c) { return (*c)(); }, &condition), timeout);
+  return mutex_.AwaitWithTimeout(absl::Condition(
+                                     +[](const std::function<bool()>* c) { return (*c)(); }, &condition),
+                                 timeout);
 }
 
 std::optional<v1::Completion> FakeBroker::Wait(uint64_t task_id, absl::Duration timeout) {

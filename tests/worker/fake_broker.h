@@ -33,24 +33,24 @@ class FakeBroker final : public v1::WorkerService::Service {
   bool WaitFor(const std::function<bool()>& condition, absl::Duration timeout = absl::Seconds(20));
   bool WaitConnected(int streams = 1);
 
-  void Break();                // cancels the stream
+  void Break();  // cancels the stream
   void Cancel(uint64_t task_id);
   void AskToDrain();
-  void SetAck(bool ack);       // whether completions are acknowledged
+  void SetAck(bool ack);        // whether completions are acknowledged
   void SetAccept(bool accept);  // whether new streams are served
   void SetEpoch(uint64_t epoch);
 
   // Guarded by the mutex of WaitFor's condition; read them inside one, or when all is quiet.
   struct State {
-    int streams = 0;           // welcomed so far
+    int streams = 0;  // welcomed so far
     bool connected = false;
-    v1::WorkerHello hello;     // the newest
-    uint64_t credit = 0;       // given and not used, on this stream
-    uint64_t credit_max = 0;   // the most there ever was
+    v1::WorkerHello hello;    // the newest
+    uint64_t credit = 0;      // given and not used, on this stream
+    uint64_t credit_max = 0;  // the most there ever was
     uint64_t overdelivered = 0;
     uint64_t delivered = 0;
     uint64_t completed = 0;
-    uint64_t messages = 0;     // received
+    uint64_t messages = 0;            // received
     std::vector<uint64_t> sequences;  // completions_seq as they came in, over all streams
     std::map<uint64_t, std::vector<v1::Completion>> completions;
     v1::WorkerStatus status;

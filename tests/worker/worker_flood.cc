@@ -54,9 +54,10 @@ int main(int argc, char** argv) {
     if (!broker.WaitFor([&] { return broker.state().completed >= goal; }, absl::Seconds(120))) return 1;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const double us = 1e6 / tasks;
-    std::printf("%.0f tasks/s; CPU us a task: daemon %.2f, children %.2f, broker %.2f; %.0f tasks a message\n",
-                tasks / seconds, (CpuSeconds(worker.pid()) - daemon_before) * us,
-                (cpu_children() - children_before) * us, (CpuSeconds(getpid()) - self_before) * us,
-                tasks / static_cast<double>(broker.Snapshot().messages - messages));
+    std::printf(
+        "%.0f tasks/s; CPU us a task: daemon %.2f, children %.2f, broker %.2f; %.0f tasks a message\n",
+        tasks / seconds, (CpuSeconds(worker.pid()) - daemon_before) * us,
+        (cpu_children() - children_before) * us, (CpuSeconds(getpid()) - self_before) * us,
+        tasks / static_cast<double>(broker.Snapshot().messages - messages));
   }
 }

@@ -50,7 +50,9 @@ WorkerProcess::~WorkerProcess() {
   close(errors_);
 }
 
-void WorkerProcess::Signal(int number) const { kill(pid_, number); }
+void WorkerProcess::Signal(int number) const {
+  kill(pid_, number);
+}
 
 int WorkerProcess::WaitEnd(absl::Duration timeout) {
   pollfd polled{pidfd_, POLLIN, 0};

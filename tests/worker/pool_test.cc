@@ -1,0 +1,276 @@
+#include "worker/pool/pool.h"
+
+#include <gmock/gmock.h>
+
+#include "worker/pool/respawn.h"
+
+namespace joinq {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class PoolTest : public ::testing::Test {
+ protected:
+  Pool Make(uint32_t children, uint32_t prefetch_max = 2048) {
+    PoolLimits limits;
+    limits.children = children;
+    limits.prefetch_max = prefetch_max;
+    return Pool(limits);
+  }
+  static void Ready(Pool& pool, uint32_t children) {
+    for (uint32_t child = 0; child < children; ++child) pool.ChildReady(child);
+  }
+  static Pool::Ticket Add(Pool& pool, uint64_t id, size_t bytes = 10) {
+    const auto ticket = pool.Add(id, 1, id);
+    pool.task(ticket).frame.assign(bytes, 'x');
+    return ticket;
+  }
+  static std::vector<Pool::Assignment> Dispatch(Pool& pool) {
+    std::vector<Pool::Assignment> out;
+    pool.Dispatch(out);
+    return out;
+  }
+  static void Finish(Pool& pool, Pool::Child child, uint64_t id, uint32_t us) {
+    bool expected = false;
+    auto ticket = pool.Answered(child, id, false, us, expected);
+    ASSERT_TRUE(expected);
+    ASSERT_TRUE(ticket.has_value());
+    pool.Free(*ticket);
+  }
+  // Makes the mean service time known: `us`.
+  static void Teach(Pool& pool, uint32_t us) {
+    for (uint64_t id = 1'000'000; id < 1'000'060; ++id) {
+      Add(pool, id);
+      const auto sent = Dispatch(pool);
+      ASSERT_THAT(sent, SizeIs(1));
+      Finish(pool, sent[0].child, id, us);
+    }
+  }
+};
+
+TEST_F(PoolTest, AsksForNothingWithoutChildren) {
+  Pool pool = Make(2);
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+  pool.ChildReady(0);
+  EXPECT_EQ(pool.TakeCredit(), 2u);
+  pool.ChildReady(1);
+  EXPECT_EQ(pool.TakeCredit(), 2u);
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+}
+
+TEST_F(PoolTest, OneAtATimeWhileTheServiceTimeIsUnknown) {
+  Pool pool = Make(2);
+  Ready(pool, 2);
+  for (uint64_t id = 1; id <= 4; ++id) Add(pool, id);
+  EXPECT_THAT(Dispatch(pool), SizeIs(2));
+  EXPECT_EQ(pool.waiting(), 2u);
+  EXPECT_EQ(pool.in_flight(0), 1u);
+  EXPECT_EQ(pool.in_flight(1), 1u);
+}
+
+struct CreditCase {
+  uint32_t service_us;
+  uint32_t target;
+  uint32_t in_child;
+};
+class PoolCreditTest : public PoolTest, public ::testing::WithParamInterface<CreditCase> {};
+
+TEST_P(PoolCreditTest, FollowsTheServiceTime) {
+  Pool pool = Make(2);
+  Ready(pool, 2);
+  Teach(pool, GetParam().service_us);
+  EXPECT_EQ(pool.credit_target(), GetParam().target);
+  for (uint64_t id = 1; id <= 3000; ++id) Add(pool, id);
+  Dispatch(pool);
+  EXPECT_EQ(pool.in_flight(0), GetParam().in_child);
+  EXPECT_EQ(pool.in_flight(1), GetParam().in_child);
+}
+
+INSTANTIATE_TEST_SUITE_P(Times, PoolCreditTest,
+                         ::testing::Values(CreditCase{0, 2048, 128}, CreditCase{10, 2000, 128},
+                                           CreditCase{100, 200, 50}, CreditCase{500, 40, 10},
+                                           CreditCase{999, 20, 5}, CreditCase{1000, 4, 1},
+                                           CreditCase{60'000'000, 4, 1}));
+
+TEST_F(PoolTest, CreditNeverPassesPrefetchMaxNorFallsBelowOneAChild) {
+  Pool small = Make(2, 100);
+  Ready(small, 2);
+  Teach(small, 0);
+  EXPECT_EQ(small.credit_target(), 100u);
+  Pool tiny = Make(8, 1);
+  Ready(tiny, 8);
+  EXPECT_EQ(tiny.credit_target(), 8u);
+}
+
+TEST_F(PoolTest, LargePayloadsLowerTheCredit) {
+  Pool pool = Make(2);
+  Ready(pool, 2);
+  for (uint64_t id = 1; id <= 500; ++id) {
+    Add(pool, id, 1 << 20);
+    const auto sent = Dispatch(pool);
+    ASSERT_THAT(sent, SizeIs(1));
+    Finish(pool, sent[0].child, id, 1);
+  }
+  EXPECT_LE(pool.credit_target(), 65u);
+  // And one child is not sent more than a MiB beyond the first frame.
+  for (uint64_t id = 1001; id <= 1010; ++id) Add(pool, id, 1 << 20);
+  EXPECT_THAT(Dispatch(pool), SizeIs(2));
+}
+
+TEST_F(PoolTest, CountsWhatWasAskedForExactly) {
+  Pool pool = Make(2);
+  Ready(pool, 2);
+  EXPECT_EQ(pool.TakeCredit(), 4u);
+  Add(pool, 1);
+  Add(pool, 2);
+  EXPECT_EQ(pool.outstanding(), 2u);
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+  pool.VoidCredit();  // the stream broke
+  EXPECT_EQ(pool.TakeCredit(), 2u);
+  pool.SetPaused(true);
+  pool.VoidCredit();
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+}
+
+TEST_F(PoolTest, SharesABurstOutEvenly) {
+  Pool pool = Make(4);
+  Ready(pool, 4);
+  Teach(pool, 1);
+  for (uint64_t id = 1; id <= 100; ++id) Add(pool, id);
+  Dispatch(pool);
+  for (Pool::Child child = 0; child < 4; ++child) EXPECT_EQ(pool.in_flight(child), 25u);
+}
+
+TEST_F(PoolTest, RefusesAnswersNobodyOwes) {
+  Pool pool = Make(1);
+  Ready(pool, 1);
+  bool expected = true;
+  EXPECT_FALSE(pool.Answered(0, 7, false, 1, expected));
+  EXPECT_FALSE(expected);
+  Add(pool, 1);
+  Dispatch(pool);
+  EXPECT_FALSE(pool.Answered(0, 7, false, 1, expected));
+  EXPECT_FALSE(expected);
+  EXPECT_EQ(pool.in_flight(0), 1u);
+}
+
+TEST_F(PoolTest, ADeathBlamesOnlyTheTaskThatRan) {
+  Pool pool = Make(2);
+  Ready(pool, 1);
+  Teach(pool, 1);  // frames 1..60
+  for (uint64_t id = 1; id <= 5; ++id) Add(pool, id);
+  Dispatch(pool);
+  Finish(pool, 0, 1, 1);
+  // Frame 62 (task 2) had begun.
+  const auto culprit = pool.ChildDied(0, 62);
+  ASSERT_TRUE(culprit.has_value());
+  EXPECT_EQ(pool.task(*culprit).id, 2u);
+  pool.Free(*culprit);
+  EXPECT_EQ(pool.ready_children(), 0u);
+  // The others go to the next child, in their order.
+  pool.ChildReady(1);
+  std::vector<uint64_t> ids;
+  for (const auto& sent : Dispatch(pool)) ids.push_back(pool.task(sent.ticket).id);
+  EXPECT_THAT(ids, ElementsAre(3, 4, 5));
+}
+
+TEST_F(PoolTest, ADeathBetweenTasksBlamesNobody) {
+  Pool pool = Make(1);
+  Ready(pool, 1);
+  Add(pool, 1);
+  Dispatch(pool);
+  EXPECT_FALSE(pool.ChildDied(0, 0).has_value());
+  EXPECT_EQ(pool.waiting(), 1u);
+  EXPECT_EQ(pool.in_hand(), 1u);
+}
+
+TEST_F(PoolTest, RecalledTasksRunElsewhere) {
+  Pool pool = Make(2);
+  Ready(pool, 1);
+  Teach(pool, 1);
+  for (uint64_t id = 1; id <= 4; ++id) Add(pool, id);
+  Dispatch(pool);
+  const auto range = pool.Recallable(0, 61);  // task 1 runs
+  EXPECT_EQ(range.from, 62u);
+  EXPECT_EQ(range.to, 65u);
+  // Task 2 began while the recall was written: it may run or be skipped.
+  pool.SetStalled(0);
+  pool.Recalled(0, range, 62);
+  EXPECT_EQ(pool.waiting(), 2u);
+  EXPECT_EQ(pool.in_flight(0), 2u);
+  EXPECT_THAT(Dispatch(pool), IsEmpty());  // stalled
+  pool.ChildReady(1);
+  std::vector<uint64_t> ids;
+  for (const auto& sent : Dispatch(pool)) {
+    EXPECT_EQ(sent.child, 1u);
+    ids.push_back(pool.task(sent.ticket).id);
+  }
+  EXPECT_THAT(ids, ElementsAre(3, 4));
+  Finish(pool, 0, 1, 1);
+  bool expected = false;
+  // Task 2 was skipped after all: it waits again. The recalled ones are only counted off.
+  EXPECT_FALSE(pool.Answered(0, 2, true, 0, expected).has_value());
+  EXPECT_TRUE(expected);
+  EXPECT_EQ(pool.waiting(), 1u);
+  EXPECT_FALSE(pool.Answered(0, 3, true, 0, expected).has_value());
+  EXPECT_TRUE(expected);
+  EXPECT_FALSE(pool.Answered(0, 4, true, 0, expected).has_value());
+  EXPECT_TRUE(expected);
+  EXPECT_EQ(pool.in_flight(0), 0u);
+  EXPECT_EQ(pool.in_hand(), 3u);
+}
+
+TEST_F(PoolTest, ADeathAfterARecallBlamesNoRecalledTask) {
+  Pool pool = Make(1);
+  Ready(pool, 1);
+  Teach(pool, 1);
+  for (uint64_t id = 1; id <= 3; ++id) Add(pool, id);
+  Dispatch(pool);
+  pool.Recalled(0, pool.Recallable(0, 61), 61);
+  const auto culprit = pool.ChildDied(0, 61);
+  ASSERT_TRUE(culprit.has_value());
+  EXPECT_EQ(pool.task(*culprit).id, 1u);
+  EXPECT_EQ(pool.waiting(), 2u);
+}
+
+TEST_F(PoolTest, HandsBackTheYoungestWaitingTasks) {
+  Pool pool = Make(1);
+  for (uint64_t id = 1; id <= 5; ++id) Add(pool, id);
+  std::vector<uint64_t> ids;
+  for (auto ticket : pool.TakeWaiting(2)) {
+    ids.push_back(pool.task(ticket).id);
+    pool.Free(ticket);
+  }
+  EXPECT_THAT(ids, ElementsAre(3, 4, 5));
+  EXPECT_EQ(pool.in_hand(), 2u);
+  EXPECT_THAT(pool.InHand(), SizeIs(2));
+  EXPECT_TRUE(pool.Find(1, 1, 1).has_value());
+  EXPECT_FALSE(pool.Find(1, 1, 2).has_value());
+  EXPECT_FALSE(pool.Find(3, 1, 3).has_value());
+}
+
+TEST(RespawnPolicyTest, BacksOffAndTrips) {
+  RespawnPolicy policy(1);
+  EXPECT_EQ(policy.OnDeath(true).count(), 0);
+  std::chrono::milliseconds last{0};
+  for (int i = 0; i < 4; ++i) {
+    last = policy.OnDeath(false);
+    EXPECT_GE(last.count(), 50);
+    EXPECT_FALSE(policy.tripped());
+  }
+  policy.OnDeath(false);
+  EXPECT_TRUE(policy.just_tripped());
+  for (int i = 0; i < 20; ++i) last = policy.OnDeath(false);
+  EXPECT_TRUE(policy.tripped());
+  EXPECT_FALSE(policy.just_tripped());
+  EXPECT_GE(last.count(), 5000);
+  EXPECT_LE(last.count(), 10000);
+  policy.OnReady();
+  EXPECT_FALSE(policy.tripped());
+  EXPECT_LE(policy.OnDeath(false).count(), 100);
+}
+
+}  // namespace
+}  // namespace joinq
