@@ -171,7 +171,7 @@ void Client::ping(Millis timeout) {
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     throw Unavailable(absl::StrCat("broker at ", url_, ": no answer within ", timeout.count(), " ms"));
   }
-  ThrowIfError(Verb::kControl, "broker at " + url_,
+  ThrowIfError(Verb::kControl, absl::StrCat("no broker at ", url_, ", is joinqd running there?"),
                absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()));
 }
 

@@ -50,7 +50,7 @@ class Outage {
     const auto pause = backoff_.Next();
     if (now >= end) {
       return absl::UnavailableError(absl::StrFormat(
-          "no broker at %s for %.1f s: %s", address_.ToString(),
+          "no broker at %s for %.1f s, is joinqd running there? (%s)", address_.ToString(),
           std::chrono::duration<double>(now - *since_).count(), error.message()));
     }
     std::this_thread::sleep_until(std::min(now + pause, end));  // backoff, not a wait for something

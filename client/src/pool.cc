@@ -100,7 +100,11 @@ Pool::Pool(Client& client, const std::string& queue, PoolOptions options) : stat
   state_->connection = client.connection_;
   state_->queue = queue;
   state_->options = std::move(options);
-  internal::CreateQueue(*client.connection_, queue, {}, true);
+  if (state_->options.create_queue) {
+    internal::CreateQueue(*client.connection_, queue, {}, true);
+  } else {
+    internal::RequireName("queue", queue);
+  }
 }
 
 std::shared_ptr<const internal::PutSpec> Pool::SpecFor(const std::string& handler, std::string_view content_type) {

@@ -470,8 +470,8 @@ absl::Status Producer::GiveUpStatus() const {
   if (link_ && last_error_.ok()) {
     return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s for %g s", options_.address, seconds));
   }
-  return absl::UnavailableError(absl::StrFormat("no broker at %s for %g s%s%s", options_.address, seconds,
-                                                last_error_.ok() ? "" : ": ", last_error_.message()));
+  return absl::UnavailableError(absl::StrFormat("no broker at %s for %.1f s, is joinqd running there? (%s)", options_.address,
+                                                seconds, last_error_.ok() ? "no connection" : last_error_.message()));
 }
 
 void Producer::GiveUp(const absl::Status& status) {

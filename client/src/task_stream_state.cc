@@ -98,8 +98,9 @@ void TaskStreamState::Submit(std::string_view payload, std::string_view content_
     Flush();
     std::unique_lock lock(room_mutex_);
     room_wanted_.store(true);
-    room_.wait(lock, [this] { return HasRoom(); });
+    room_.wait(lock, [this] { return HasRoom() || closed_.load(); });
     room_wanted_.store(false);
+    if (closed_.load()) throw Closed("the task stream is closed: it takes no more submits");
   }
   const uint64_t index = submitted_.load(std::memory_order_relaxed);
   outstanding_->Add(1);
@@ -114,8 +115,10 @@ void TaskStreamState::Flush() { connection_->producer().Flush(); }
 
 void TaskStreamState::Close() {
   Flush();
-  closed_.store(true, std::memory_order_release);
+  closed_.store(true);
   collector_->Wake();
+  std::lock_guard lock(room_mutex_);
+  room_.notify_all();
 }
 
 void TaskStreamState::Sort() {

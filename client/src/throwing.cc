@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "common/names.h"
 
 namespace joinq {
@@ -25,8 +26,7 @@ const char* to_string(FailureKind kind) {
 }
 
 TaskFailed::TaskFailed(uint64_t task_id, FailureKind kind, std::string message, std::string detail)
-    : Error(task_id == 0 ? absl::StrCat("task was ", to_string(kind), ": ", message)
-                         : absl::StrCat("task ", task_id, " failed (", to_string(kind), "): ", message)),
+    : Error(absl::StrCat(task_id == 0 ? "task" : absl::StrCat("task ", task_id), " failed: ", to_string(kind), ": ", message)),
       task_id_(task_id),
       kind_(kind),
       message_(std::move(message)),
@@ -42,10 +42,9 @@ namespace {
 using absl::StatusCode;
 
 [[noreturn]] void ThrowFailedPrecondition(Verb verb, const std::string& what, const std::string& field,
-                                          const absl::Status& status) {
+                                          const std::string& message) {
   if (verb == Verb::kPut) throw Closed(absl::StrCat(what, " is closed: it takes no more puts"), field);
   if (verb == Verb::kGet) throw Closed(absl::StrCat(what, " is closed and drained"), field);
-  const std::string message = absl::StrCat(what, ": ", absl::string_view(status.message()));
   if (verb == Verb::kLease) throw StaleLease(message, field);
   throw Refused(message, field);
 }
@@ -56,14 +55,17 @@ void ThrowIfError(Verb verb, std::string_view what_view, const absl::Status& sta
   if (status.ok()) return;
   const std::string what(what_view);
   const std::string field = FieldOf(status);
-  const std::string message = absl::StrCat(what, ": ", status.message());
+  absl::string_view why = status.message();
+  // The field's name helps with bad values only.
+  if (!field.empty() && status.code() != StatusCode::kInvalidArgument) absl::ConsumePrefix(&why, field + ": ");
+  const std::string message = absl::StrCat(what, ": ", why);
   switch (status.code()) {
     case StatusCode::kDeadlineExceeded:
       if (verb == Verb::kPut) throw Full(absl::StrCat(what, " is full"), field);
       if (verb == Verb::kGet) throw Empty(absl::StrCat(what, " is empty"), field);
       throw Timeout(message, field);
     case StatusCode::kFailedPrecondition:
-      ThrowFailedPrecondition(verb, what, field, status);
+      ThrowFailedPrecondition(verb, what, field, message);
     case StatusCode::kUnavailable:
     case StatusCode::kCancelled:
       throw Unavailable(message, field);

@@ -60,6 +60,7 @@ struct PoolOptions {
   Millis retry_delay{0};      // first backoff between attempts; 0: the default, 1 s
   Millis delay{0};            // not run before
   Millis result_ttl{600'000};  // how long the broker keeps an outcome that nobody took
+  bool create_queue = true;   // the pool's queue, if there is none
   uint32_t window = 4096;     // tasks of one map or imap that are under way at a time
   Headers headers;            // sent with every task
 };
@@ -109,7 +110,8 @@ class TaskStream {
   void submit(std::string_view payload, std::string_view content_type = {}, bool more = false);
   bool has_room() const;
   void flush();
-  // No more submits; next() ends when all outcomes are taken. Any thread may call it.
+  // No more submits (Closed, also for one that is blocked); next() ends when all
+  // outcomes are taken. Any thread may call it.
   void close();
 
   // The next outcome: as they finish, or in the order of submits if `ordered`. Nothing

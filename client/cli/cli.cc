@@ -1,0 +1,75 @@
+#include "client/cli/cli.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "common/names.h"
+
+namespace joinq::cli {
+
+Client& Cli::client() {
+  if (!client_) {
+    ClientOptions options;
+    options.unavailable_after = ToMillis("--connect-timeout", connect_timeout);
+    options.name = "joinq";
+    client_ = std::make_unique<Client>(url, options);
+  }
+  return *client_;
+}
+
+void Cli::OnRun(CLI::App* command, std::function<void()> run) {
+  command->fallthrough();
+  command->callback(std::move(run));
+}
+
+Millis ToMillis(const std::string& option, double seconds) {
+  const auto ms = SecondsToMs(option, seconds);
+  if (!ms.ok()) throw UsageError(std::string(ms.status().message()));
+  return Millis(*ms);
+}
+
+Millis TimeoutOf(const CLI::Option* option, double seconds) {
+  // A value from the config file shows as a default of the option.
+  return option->count() > 0 || !option->get_default_str().empty() ? ToMillis(option->get_name(), seconds) : kForever;
+}
+
+void PrintError(const std::string& what) {
+  std::string line = "joinq: " + what;
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  fmt::print(stderr, "{}\n", line);
+}
+
+namespace {
+
+int StatusOf(const std::exception& error) {
+  const auto is = [&]<typename... E>(std::type_identity<E>...) { return (... || (dynamic_cast<const E*>(&error) != nullptr)); };
+  if (is(std::type_identity<UsageError>{}, std::type_identity<InvalidArgument>{})) return kUsage;
+  if (is(std::type_identity<Unavailable>{})) return kUnreachable;
+  if (is(std::type_identity<NotAllowed>{})) return kNotAllowed;
+  if (is(std::type_identity<Timeout>{}, std::type_identity<Empty>{}, std::type_identity<Full>{})) return kTimedOut;
+  return kFailed;
+}
+
+}  // namespace
+
+int Guard(const std::function<int()>& work) {
+  try {
+    return work();
+  } catch (const CLI::Error&) {
+    throw;
+  } catch (const TaskFailed& error) {
+    PrintError(error.what());
+    std::string detail = error.detail();
+    if (!detail.empty() && detail.back() != '\n') detail += '\n';
+    std::fwrite(detail.data(), 1, detail.size(), stderr);
+    return kFailed;
+  } catch (const std::exception& error) {
+    PrintError(error.what());
+    return StatusOf(error);
+  }
+}
+
+}  // namespace joinq::cli

@@ -1,0 +1,76 @@
+// What all commands of `joinq` share: the global options, the client, the exit
+// statuses and the way errors are told.
+#pragma once
+
+#include <joinq/client.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace joinq::cli {
+
+enum ExitStatus {
+  kDone = 0,
+  kFailed = 1,       // the task or the command failed
+  kUsage = 2,
+  kUnreachable = 3,  // no broker
+  kNotAllowed = 4,
+  kTimedOut = 124,   // also Empty and Full
+  kInterrupted = 130,
+};
+
+// Seconds as given on the command line.
+struct Seconds {
+  double value = 0;
+  bool given = false;
+};
+
+class Cli {
+ public:
+  std::string url = "127.0.0.1:7420";
+  std::string config;
+  double connect_timeout = 5;
+  bool json = false;
+  int exit_status = kDone;
+
+  // Made with the first use, from the options.
+  Client& client();
+  // Closes the client: what is under way is told to the broker.
+  void Close() { client_.reset(); }
+
+  // Registers `run` as the command's work and lets it see the global options.
+  static void OnRun(CLI::App* command, std::function<void()> run);
+
+ private:
+  std::unique_ptr<Client> client_;
+};
+
+// A mistake in the command line that the parser cannot see.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Milliseconds of an option in seconds; UsageError if negative, NaN or too long.
+Millis ToMillis(const std::string& option, double seconds);
+// kForever unless given.
+Millis TimeoutOf(const CLI::Option* option, double seconds);
+
+// One line on stderr: "joinq: " and `what`, line breaks made spaces.
+void PrintError(const std::string& what);
+// Runs `work`, tells its exception, and answers with the exit status.
+int Guard(const std::function<int()>& work);
+
+void AddQueueCommands(CLI::App* app, Cli* cli);
+void AddPutCommand(CLI::App* app, Cli* cli);
+void AddGetCommand(CLI::App* app, Cli* cli);
+void AddLeaseCommands(CLI::App* app, Cli* cli);
+void AddSubmitCommands(CLI::App* app, Cli* cli);
+void AddMapCommand(CLI::App* app, Cli* cli);
+void AddWorkerCommands(CLI::App* app, Cli* cli);
+void AddHealthCommand(CLI::App* app, Cli* cli);
+void AddBenchCommand(CLI::App* app, Cli* cli);
+
+}  // namespace joinq::cli

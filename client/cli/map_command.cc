@@ -1,0 +1,123 @@
+// joinq map HANDLER: a payload a line in, a result a line out.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "client/cli/cli.h"
+#include "client/cli/line_reader.h"
+#include "client/cli/printing.h"
+#include "client/cli/progress.h"
+#include "client/cli/put_options.h"
+
+namespace joinq::cli {
+namespace {
+
+constexpr size_t kFailuresTold = 5;
+
+struct Options {
+  std::string handler;
+  std::string queue;
+  uint32_t window = 4096;
+  PutFlags put;
+};
+
+// Reads and submits in a thread of its own while the results are printed.
+class Feeder {
+ public:
+  explicit Feeder(TaskStream stream)
+      : stream_(std::move(stream)), reader_(STDIN_FILENO), thread_([this] { Run(); }) {}
+  ~Feeder() {
+    reader_.Stop();
+    stream_.close();
+    thread_.join();
+  }
+  // Once the stream has ended: why reading stopped early, if it did.
+  void RethrowError() {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  void Run() {
+    try {
+      std::string line;
+      while (reader_.Next(&line)) stream_.submit(line, {}, reader_.buffered());
+    } catch (const Closed&) {  // the printing side gave up
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    stream_.close();
+  }
+
+  TaskStream stream_;
+  LineReader reader_;
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
+// Collects what failed for the last line.
+class Failures {
+ public:
+  void Add(const Outcome& outcome) {
+    if (count_++ < kFailuresTold) {
+      told_ += fmt::format("{}line {}: {}", told_.empty() ? "" : ", ", outcome.index + 1,
+                           outcome.message.empty() ? to_string(outcome.kind) : outcome.message);
+    }
+  }
+  size_t count() const { return count_; }
+  std::string Summary(uint64_t total) const {
+    const std::string more = count_ > kFailuresTold ? fmt::format(" (and {} more)", count_ - kFailuresTold) : "";
+    return fmt::format("{} of {} failed: {}{}", count_, total, told_, more);
+  }
+
+ private:
+  size_t count_ = 0;
+  std::string told_;
+};
+
+void Map(Cli* cli, const Options& options) {
+  if (options.window == 0) throw UsageError("--window: must be 1 or more");
+  PoolOptions pool_options = options.put.ForPool();
+  pool_options.window = options.window;
+  Pool pool(cli->client(), options.queue, pool_options);
+  cli->client().queue_info(options.queue);  // NotFound now, not a line at a time
+  TaskStream stream = pool.stream(options.handler, true);
+  Feeder feeder(stream);
+  Failures failures;
+  Progress progress;
+  uint64_t total = 0;
+  while (auto outcome = stream.next()) {
+    ++total;
+    if (!outcome->succeeded) failures.Add(*outcome);
+    if (cli->json) {
+      Json json = ToJson(*outcome);
+      json["line"] = outcome->index + 1;
+      PrintLine(json);
+    } else {
+      Print(outcome->succeeded ? PayloadLine(outcome->payload, outcome->content_type) : "\n");
+    }
+    if (!stream.has_outcome()) std::fflush(stdout);
+    progress.Show(total, stream.submitted(), failures.count());
+  }
+  progress.Clear();
+  feeder.RethrowError();
+  if (failures.count() == 0) return;
+  std::fflush(stdout);
+  PrintError(failures.Summary(total));
+  cli->exit_status = kFailed;
+}
+
+}  // namespace
+
+void AddMapCommand(CLI::App* app, Cli* cli) {
+  auto options = std::make_shared<Options>();
+  CLI::App* map = app->add_subcommand(
+      "map", "Run a handler for each line of stdin; results in the order of lines, an empty line for one that failed");
+  map->add_option("HANDLER", options->handler, "The handler's name")->required();
+  map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->required();
+  map->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();
+  options->put.AddTo(map);
+  Cli::OnRun(map, [=] { Map(cli, *options); });
+}
+
+}  // namespace joinq::cli
