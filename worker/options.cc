@@ -19,6 +19,7 @@ constexpr char kProgram[] = "joinq-worker";
 constexpr uint32_t kConcurrencyMax = 1024;
 
 struct Raw {
+  std::string config;
   std::string url = "127.0.0.1:7420";
   std::vector<std::string> queues{"default"};
   uint32_t concurrency = 0;
@@ -59,9 +60,10 @@ int Refuse(std::string_view message) {
 }
 
 void Declare(CLI::App& app, Raw& raw) {
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", absl::StrCat(kProgram, " ", kVersion));
-  app.set_config("--config", "",
-                 "Read options from FILE (name = value lines); flags and environment come first")
+  app.add_option("--config", raw.config,
+                 "Read options from FILE (TOML: name = value); flags and environment come first")
       ->envname("JOINQ_CONFIG")
       ->type_name("FILE");
   app.add_option("-u,--url", raw.url, "Broker: HOST:PORT, HOST or unix:PATH")
@@ -116,6 +118,21 @@ void Declare(CLI::App& app, Raw& raw) {
       ->type_name("FILE");
 }
 
+// CLI11's own reading of configuration files would put them before the environment.
+void ReadConfig(CLI::App& app, const std::string& file) {
+  for (const auto& item : CLI::ConfigTOML().from_file(file)) {
+    CLI::Option* option =
+        item.parents.empty() && item.name != "config" && item.name != "help" && item.name != "version"
+            ? app.get_option_no_throw("--" + item.name)
+            : nullptr;
+    if (option == nullptr)
+      throw CLI::ValidationError("--config " + file, "no option is named \"" + item.fullname() + "\"");
+    if (option->count() > 0) continue;
+    for (const auto& value : item.inputs) option->add_result(value);
+    option->run_callback();
+  }
+}
+
 absl::Status Check(Raw raw, WorkerOptions& options) {
   auto broker = ParseNetAddress("--url", raw.url, kGrpcPort);
   if (!broker.ok()) return broker.status();
@@ -161,6 +178,7 @@ std::optional<int> ParseWorkerOptions(int argc, char** argv, WorkerOptions& opti
   Declare(app, raw);
   try {
     app.parse(argc, argv);
+    if (!raw.config.empty()) ReadConfig(app, raw.config);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return Refuse(error.what());
