@@ -197,6 +197,7 @@ TEST_F(WorkerTest, WaitingTasksGoBackWhenAllAreBusyForLong) {
 
 TEST_F(WorkerTest, CreditIsNeverOverdrawnAndHeartbeatsGoOnWhileBusy) {
   Start();
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().credit >= 4; }));
   EXPECT_EQ(broker_.Snapshot().credit_max, 4u);
   for (int i = 0; i < 4; ++i) broker_.Put("sleep_ms", "[2500]");
   ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.busy() == 2; }));
