@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 constexpr auto kHurryTime = std::chrono::seconds(2);
 constexpr auto kCloseTime = std::chrono::seconds(1);
-constexpr uint32_t kBeatMsMax = 5000;
+constexpr uint32_t kBeatMsMax = 2000;
 constexpr size_t kScratchBytes = 256 << 10;
 
 uint64_t RandomId() {
