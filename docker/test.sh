@@ -37,6 +37,7 @@ base_is_ours=
 key_is_ours=
 project_is_up=
 checks=0
+said=
 docker=docker
 compose_tool=()
 
@@ -56,6 +57,7 @@ pass() {
 
 # Ends the test as failed.
 fail() {
+  said=yes
   printf 'docker test: FAILED: %s\n' "$*" >&2
   exit 1
 }
@@ -177,6 +179,7 @@ cleanup() {
   trap - EXIT
   trap '' INT TERM HUP
   set +e
+  if ((status)) && [[ -z $said ]]; then echo "docker test: FAILED: ended with status $status" >&2; fi
   if ((status)) && [[ -n $work ]]; then
     if [[ -n $project_is_up ]]; then
       echo "---- containers" >&2
@@ -361,6 +364,15 @@ on_engine_network() {
   if [[ -n $engine_pid ]]; then nsenter --net --target "$engine_pid" "$@"; else "$@"; fi
 }
 
+# Prints the status of a GET from the broker's HTTP port as the host sees it: path.
+http_status() {
+  # shellcheck disable=SC2016
+  on_engine_network timeout 10 bash -c '
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf "GET %s HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n" "$2" >&3
+    read -r _ status _ <&3 && echo "$status"' http "$JOINQ_HTTP_PORT" "$1"
+}
+
 # Runs the command line in the broker's container.
 joinq() { "$docker" exec -i "$broker" joinq "$@"; }
 
@@ -438,9 +450,10 @@ check_start() {
   if [[ $network == bridge ]]; then
     expect "gRPC is published on loopback only" "127.0.0.1:$JOINQ_PORT" "$("$docker" port "$broker" 7420)"
     expect "HTTP is published on loopback only" "127.0.0.1:$JOINQ_HTTP_PORT" "$("$docker" port "$broker" 7421)"
-    on_engine_network bash -c "exec 3<>/dev/tcp/127.0.0.1/$JOINQ_PORT" || fail "the published port refuses"
-    pass "the published port is reachable"
   fi
+  on_engine_network bash -c "exec 3<>/dev/tcp/127.0.0.1/$JOINQ_PORT" || fail "the gRPC port refuses"
+  pass "the gRPC port is reachable from the host"
+  expect "/readyz answers from the host" 200 "$(http_status /readyz)"
   expect "the first example of the README" HELLO "$(compose exec -T broker joinq submit upper hello -Q default --wait)"
 }
 
@@ -460,10 +473,10 @@ check_worker_killed() {
   victim=$(containers worker | head -n 1)
   "$docker" kill -s KILL "$victim" >/dev/null
   step "killed one worker after $(wc -l <"$work/starts/slow") starts"
-  results_of <"$ids" >"$work/submitted.got"
+  results_of <"$ids" >"$work/submitted.got" || fail "joinq result of the tasks submitted: status $?"
   tr '[:lower:]' '[:upper:]' <"$work/submitted" >"$work/submitted.want"
   expect_same "all results of joinq submit are right" "$work/submitted.want" "$work/submitted.got"
-  wait "$map_pid" || fail "joinq map"
+  wait "$map_pid" || fail "joinq map: status $?"
   tr '[:lower:]' '[:upper:]' <"$work/mapped" >"$work/mapped.want"
   expect_same "all results of joinq map are right and in order" "$work/mapped.want" "$work/mapped.got"
   joinq join default --timeout 60 >/dev/null || fail "joinq join"
@@ -522,7 +535,7 @@ check_worker_stops() {
   for id in $ids; do
     expect "a worker stopped in time with status 0" 0 "$("$docker" inspect -f '{{.State.ExitCode}}' "$id")"
   done
-  results_of <"$work/long.ids" >"$work/long.got"
+  results_of <"$work/long.ids" >"$work/long.got" || fail "joinq result of what they ran: status $?"
   seq -f 'finished long-%g' 4 >"$work/long.want"
   expect_same "what they ran was finished" "$work/long.want" "$work/long.got"
   expect "and nothing ran twice" 4 "$(wc -l <"$work/starts/long")"
