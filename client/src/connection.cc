@@ -78,7 +78,7 @@ Connection::Connection(NetAddress address, ClientOptions options, std::shared_pt
       parked_queues_(v1::QueueService::NewStub(parked)),
       parked_tasks_(v1::TaskService::NewStub(parked)),
       producer_(std::make_unique<Producer>(
-          MakeChannel(address_),
+          [address = address_] { return MakeChannel(address); },
           Producer::Options{address_.ToString(), options_.name, options_.unavailable_after, options_.linger,
                             options_.window_tasks, options_.window_bytes})) {}
 

@@ -48,9 +48,9 @@ struct Producer::Fired {
   absl::Status status;
 };
 
-Producer::Producer(std::shared_ptr<grpc::Channel> channel, Options options)
+Producer::Producer(MakeChannel make_channel, Options options)
     : options_(std::move(options)),
-      channel_(std::move(channel)),
+      make_channel_(std::move(make_channel)),
       producer_id_(RandomId()),
       backoff_(kBackoffFirst, kBackoffMax),
       waker_(std::make_unique<ProduceLink::Waker>()) {}
@@ -246,7 +246,7 @@ void Producer::HandleTime(Clock::time_point now) {
 void Producer::Connect() {
   reconnect_at_ = kNever;
   can_write_ = writing_ = false;
-  link_ = std::make_shared<ProduceLink>(channel_, &queue_);
+  link_ = std::make_shared<ProduceLink>(make_channel_(), &queue_);
   link_->Start();
 }
 

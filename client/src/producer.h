@@ -20,6 +20,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -48,7 +49,10 @@ class Producer {
     uint64_t window_bytes = 64u << 20;
   };
 
-  Producer(std::shared_ptr<grpc::Channel> channel, Options options);
+  // A channel for each stream, so that this engine's backoff is the only one.
+  using MakeChannel = std::function<std::shared_ptr<grpc::Channel>()>;
+
+  Producer(MakeChannel make_channel, Options options);
   // Waits up to `linger` for puts that are not acknowledged, if a broker is there.
   ~Producer();
   Producer(const Producer&) = delete;
@@ -97,7 +101,7 @@ class Producer {
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  const MakeChannel make_channel_;
   const uint64_t producer_id_;
   grpc::CompletionQueue queue_;
 

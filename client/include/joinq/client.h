@@ -28,12 +28,12 @@ struct ClientOptions {
   // How long the destructor waits for puts that nobody waited for.
   Millis linger{5'000};
   // For people, in the broker's logs; may be empty.
-  std::string name;
+  std::string name = {};
 };
 
 struct WorkerInfo {
   uint64_t id = 0;
-  std::string name;
+  std::string name = {};
   std::string host;
   uint32_t pid = 0;
   uint32_t concurrency = 0;

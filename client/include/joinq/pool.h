@@ -62,7 +62,7 @@ struct PoolOptions {
   Millis result_ttl{600'000};  // how long the broker keeps an outcome that nobody took
   bool create_queue = true;   // the pool's queue, if there is none
   uint32_t window = 4096;     // tasks of one map or imap that are under way at a time
-  Headers headers;            // sent with every task
+  Headers headers = {};       // sent with every task
 };
 
 // The untyped part of AsyncResult.

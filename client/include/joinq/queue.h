@@ -42,8 +42,8 @@ struct QueueInfo {
 
 // How a put is done. Times are rounded to milliseconds and at most 2^31-1 of them.
 struct PutOptions {
-  std::string handler;          // the handler that workers run it with; empty: a plain message
-  Headers headers;
+  std::string handler = {};     // the handler that workers run it with; empty: a plain message
+  Headers headers = {};
   Millis delay{0};              // not handed out before
   uint32_t max_attempts = 0;    // failed attempts before the task is dead; 0: the default, 1
   uint32_t max_crashes = 0;     // lost holders before the task is dead; 0: the default, 3

@@ -1,0 +1,281 @@
+// The tool as scripts use it: exit statuses, one line on stderr, what is printed.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <joinq/client.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "common/names.h"
+#include "common/rpc_status.h"
+#include "tests/client/fake_broker.h"
+
+namespace joinq::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct Ran {
+  int status = -1;  // 128 + n for signal n; -1: killed after 20 s
+  std::string out;
+  std::string err;
+};
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Runs `joinq` with files for its streams.
+class CliTest : public testing::Test {
+ protected:
+  CliTest() {
+    std::string name = "/tmp/joinq-cli-test-XXXXXX";
+    dir_ = mkdtemp(name.data());
+  }
+  ~CliTest() override { std::filesystem::remove_all(dir_); }
+
+  Ran Run(std::vector<std::string> args, const std::string& input = {}, std::vector<std::string> env = {}) {
+    std::ofstream(dir_ + "/in") << input;
+    args.insert(args.begin(), JOINQ_BIN_DIR "/joinq");
+    std::vector<char*> argv, envp;
+    for (auto& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    for (auto& setting : env) envp.push_back(setting.data());
+    envp.push_back(nullptr);
+    const std::string in = dir_ + "/in", out = dir_ + "/out", err = dir_ + "/err";
+    const pid_t pid = fork();
+    if (pid == 0) {
+      dup2(open(in.c_str(), O_RDONLY), 0);
+      dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
+      dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+      alarm(20);
+      execve(argv[0], argv.data(), envp.data());
+      _exit(126);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    Ran ran;
+    ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    ran.out = ReadFile(out);
+    ran.err = ReadFile(err);
+    return ran;
+  }
+  void ExpectError(const Ran& ran, int status, const std::string& part) {
+    EXPECT_EQ(ran.status, status) << ran.err;
+    EXPECT_THAT(ran.err, StartsWith("joinq: "));
+    EXPECT_THAT(ran.err, HasSubstr(part));
+    EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
+    EXPECT_EQ(ran.out, "");
+  }
+
+  std::string dir_;
+};
+
+TEST_F(CliTest, UsageErrors) {
+  ExpectError(Run({}), 2, "command");
+  ExpectError(Run({"frob"}), 2, "\"frob\"");
+  ExpectError(Run({"queue"}), 2, "verb");
+  ExpectError(Run({"queue", "frob", "x"}), 2, "\"frob\"");
+  ExpectError(Run({"put"}), 2, "QUEUE");
+  ExpectError(Run({"get", "q", "--frob"}), 2, "--frob");
+  ExpectError(Run({"get", "q", "--timeout"}), 2, "--timeout");
+  ExpectError(Run({"get", "q", "--timeout", "soon"}), 2, "--timeout");
+  ExpectError(Run({"get", "q", "--timeout", "-1"}), 2, "-1");
+  ExpectError(Run({"get", "q", "--timeout", "nan"}), 2, "nan");
+  ExpectError(Run({"get", "q", "--timeout", "1e99"}), 2, "too long");
+  ExpectError(Run({"get", "q", "--lease=-2"}), 2, "--lease");
+  ExpectError(Run({"get", "q", "-n", "0"}), 2, "--count");
+  ExpectError(Run({"get", "a b"}), 2, "0x20");
+  ExpectError(Run({"put", "q", "x", "--delay", "inf"}), 2, "--delay");
+  ExpectError(Run({"put", "q", "x", "-H", "nonsense"}), 2, "nonsense");
+  ExpectError(Run({"put", "q", "x", "--no-wait", "--timeout", "1"}), 2, "--no-wait");
+  ExpectError(Run({"join", "q", "--timeout", "-0.5"}), 2, "--timeout");
+  ExpectError(Run({"done", "q", "nonsense"}), 2, "\"nonsense\"");
+  ExpectError(Run({"fail", "q", "1-2"}), 2, "\"1-2\"");
+  ExpectError(Run({"submit", "h"}), 2, "--queue");
+  ExpectError(Run({"result", "twelve"}), 2, "twelve");
+  ExpectError(Run({"queue", "create", "q", "--maxsize", "many"}), 2, "many");
+  ExpectError(Run({"-u", "host:port", "queue", "list"}), 2, "port");
+  ExpectError(Run({"bench", "--memory"}), 2, "--self");
+  ExpectError(Run({"--config", "/nowhere", "queue", "list"}), 2, "/nowhere");
+}
+
+TEST_F(CliTest, Help) {
+  EXPECT_EQ(Run({"--help"}).status, 0);
+  EXPECT_THAT(Run({"put", "--help"}).out, HasSubstr("--max-attempts"));
+  EXPECT_THAT(Run({"--version"}).out, StartsWith("joinq "));
+}
+
+TEST_F(CliTest, NoBrokerIsThree) {
+  int port;
+  { port = FakeBroker().port(); }
+  const std::string url = "127.0.0.1:" + std::to_string(port);
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"queue", "list"}, {"put", "q", "x"}, {"get", "q"}, {"join", "q"}, {"health"},
+        {"submit", "h", "x", "-Q", "q", "--wait"}, {"worker", "list"}, {"result", "1"}, {"done", "q", "1-2-3"}}) {
+    auto args = command;
+    args.insert(args.end(), {"-u", url, "--connect-timeout", "0.3"});
+    ExpectError(Run(args), 3, url);
+  }
+}
+
+TEST_F(CliTest, FlagsWinOverEnvironmentOverFileOverDefault) {
+  FakeBroker broker;
+  std::ofstream(dir_ + "/conf") << "url = \"" << broker.url() << "\"\n[get]\ntimeout = 0.01\n";
+  const std::string config = dir_ + "/conf";
+  const std::string nowhere = "127.0.0.1:1";
+  EXPECT_EQ(Run({"health", "--config", config}).status, 0);
+  EXPECT_EQ(Run({"health"}, {}, {"JOINQ_CONFIG=" + config}).status, 0);
+  EXPECT_EQ(Run({"health", "--config", config}, {}, {"JOINQ_URL=" + nowhere}).status, 3);
+  EXPECT_EQ(Run({"health", "-u", broker.url()}, {}, {"JOINQ_URL=" + nowhere}).status, 0);
+  EXPECT_EQ(Run({"get", "q", "--config", config}).status, 124);
+  ExpectError(Run({"get", "q", "--config", config}, {}, {"JOINQ_TIMEOUT=-3"}), 2, "-3");
+  std::ofstream(config) << "frob = 1\n";
+  ExpectError(Run({"health", "--config", config}), 2, "frob");
+}
+
+TEST_F(CliTest, PutPrintsIdsInOrder) {
+  FakeBroker broker;
+  EXPECT_EQ(Run({"put", "q", "a", "b", "-u", broker.url()}).out, "1001\n1002\n");
+  EXPECT_EQ(Run({"put", "q", "-", "-u", broker.url(), "--json"}, "x\n\nlast").out,
+            "{\"id\":1001}\n{\"id\":1002}\n{\"id\":1003}\n");
+  const auto tasks = TasksOf(broker.requests(1));
+  ASSERT_EQ(tasks.size(), 3u);
+  EXPECT_EQ(tasks[1].payload(), "");
+  EXPECT_EQ(tasks[2].payload(), "last");
+  const auto put = Run({"put", "q", "x", "-u", broker.url(), "--handler", "h", "-H", "a: b", "--delay", "1.5",
+                        "--max-attempts", "3", "--timeout", "2"});
+  EXPECT_EQ(put.status, 0) << put.err;
+  const auto group = broker.requests(2)[1].groups(0);
+  EXPECT_EQ(group.handler(), "h");
+  EXPECT_EQ(group.options().delay_ms(), 1500u);
+  EXPECT_EQ(group.options().max_attempts(), 3u);
+  EXPECT_EQ(group.timeout_ms(), 2000u);
+  EXPECT_EQ(group.tasks(0).headers(0).value(), "b");
+  const auto large = Run({"put", "q", "-", "-u", broker.url()}, std::string(kPayloadBytesMaxDefault * 4, 'x'));
+  ExpectError(large, 2, "bytes");
+}
+
+TEST_F(CliTest, GetPrintsPayloadsOrJson) {
+  FakeBroker broker;
+  std::string payload = "text";
+  std::string type;
+  broker.on_get = [&](const v1::GetRequest& request, v1::GetResponse* response) {
+    auto* task = response->add_tasks();
+    task->set_task_id(12);
+    if (!request.ack()) {
+      task->mutable_lease()->set_task_id(12);
+      task->mutable_lease()->set_epoch(1);
+      task->mutable_lease()->set_sequence(34);
+    }
+    task->set_payload(payload);
+    task->set_content_type(type);
+    task->set_attempt(1);
+    return grpc::Status::OK;
+  };
+  const std::vector<std::string> get = {"get", "q", "-u", broker.url()};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), get.begin(), get.end());
+    return Run(more);
+  };
+  EXPECT_EQ(with({}).out, "text\n");
+  auto json = nlohmann::json::parse(with({"--json"}).out);
+  EXPECT_EQ(json["id"], 12);
+  EXPECT_EQ(json["lease"], "12-1-34");
+  EXPECT_EQ(json["payload"], "text");
+  EXPECT_EQ(json["attempt"], 1);
+  EXPECT_FALSE(nlohmann::json::parse(with({"--json", "--ack"}).out).contains("lease"));
+  payload = "\xff\x00";
+  json = nlohmann::json::parse(with({"--json"}).out);
+  EXPECT_EQ(json["payload_base64"], "/w==");
+  EXPECT_FALSE(json.contains("payload"));
+  type = "msgpack";
+  payload = PackArgs(1, "two");
+  EXPECT_EQ(with({}).out, "[1,\"two\"]\n");
+  EXPECT_EQ(nlohmann::json::parse(with({"--json"}).out)["payload"][1], "two");
+  broker.on_get = [](const v1::GetRequest&, v1::GetResponse*) {
+    return ToGrpc(FieldError(absl::StatusCode::kFailedPrecondition, "closed", "drained"));
+  };
+  ExpectError(with({}), 1, "queue \"q\" is closed and drained");
+  broker.on_get = nullptr;
+  ExpectError(with({"--timeout", "0"}), 124, "empty");
+}
+
+TEST_F(CliTest, StaleLeaseIsOne) {
+  FakeBroker broker;
+  broker.on_done = [](const v1::DoneRequest&) {
+    return ToGrpc(FieldError(absl::StatusCode::kFailedPrecondition, "lease", "stale lease"));
+  };
+  ExpectError(Run({"done", "q", "12-1-34", "-u", broker.url()}), 1, "task 12 of queue \"q\": stale lease");
+}
+
+TEST_F(CliTest, SubmitAndMap) {
+  FakeBroker broker;
+  broker.set_on_request([](int stream, const v1::ProduceRequest& request, FakeBroker::Stream* out) {
+    v1::ProduceResponse response;
+    for (const auto& task : TasksOf(request)) {
+      if (task.payload() != "bad") continue;
+      auto* result = response.add_results();
+      result->set_tag(task.tag());
+      result->set_task_id(task.tag() + kIdOffset);
+      result->set_outcome(v1::OUTCOME_FAILED);
+      result->mutable_error()->set_message("no good");
+      result->mutable_error()->set_detail("line one\nline two");
+    }
+    if (response.results_size() > 0) out->Write(response);
+    return FakeBroker::Echo(stream, request, out);
+  });
+  const std::string url = broker.url();
+  EXPECT_EQ(Run({"submit", "h", "x", "-Q", "q", "-u", url}).out, "1001\n");
+  EXPECT_EQ(Run({"submit", "h", "x", "-Q", "q", "-u", url, "--wait"}).out, "x\n");
+  EXPECT_EQ(Run({"submit", "h", "-", "-Q", "q", "-u", url, "--wait"}, "from\nstdin\n").out, "from\nstdin\n");
+  const auto failed = Run({"submit", "h", "bad", "-Q", "q", "-u", url, "--wait"});
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_EQ(failed.err, "joinq: task 1001 failed: handler error: no good\nline one\nline two\n");
+  std::string lines, expected;
+  for (int i = 0; i < 20'000; ++i) lines += std::to_string(i) + "\n";
+  EXPECT_EQ(Run({"map", "h", "-Q", "q", "-u", url}, lines).out, lines);
+  const auto some = Run({"map", "h", "-Q", "q", "-u", url}, "a\nbad\n\nbad");
+  EXPECT_EQ(some.status, 1);
+  EXPECT_EQ(some.out, "a\n\n\n\n");
+  EXPECT_EQ(some.err, "joinq: 2 of 4 failed: line 2: no good, line 4: no good\n");
+  ExpectError(Run({"map", "h", "-Q", "nowhere", "-u", url}, "a\n"), 1, "nowhere");
+  EXPECT_EQ(Run({"map", "h", "-Q", "q", "-u", url}, "").status, 0);
+}
+
+TEST_F(CliTest, QueueCommands) {
+  FakeBroker broker;
+  const auto stats = nlohmann::json::parse(Run({"queue", "stats", "q", "--json", "-u", broker.url()}).out);
+  for (const char* key : {"name", "size", "ready", "delayed", "leased", "unfinished", "maxsize", "closed", "put_total",
+                          "done_total", "dead", "oldest_ready_ms"}) {
+    EXPECT_TRUE(stats.contains(key)) << key;
+  }
+  EXPECT_EQ(stats["ready"], 3);
+  EXPECT_EQ(nlohmann::json::parse(Run({"queue", "list", "--json", "-u", broker.url()}).out).size(), 2u);
+  EXPECT_THAT(Run({"queue", "list", "-u", broker.url()}).out, StartsWith("NAME"));
+  ExpectError(Run({"queue", "stats", "nowhere", "-u", broker.url()}), 1, "no queue \"nowhere\"");
+}
+
+TEST_F(CliTest, BenchWithoutABrokerBesideItLeavesNothing) {
+  namespace fs = std::filesystem;
+  // A copy of the tool alone in a directory, with a temporary directory of its own.
+  fs::create_directory(dir_ + "/tmp");
+  fs::copy_file(JOINQ_BIN_DIR "/joinq", dir_ + "/joinq");
+  const std::string command = "TMPDIR=" + dir_ + "/tmp " + dir_ + "/joinq bench --self 2>" + dir_ + "/err";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_THAT(ReadFile(dir_ + "/err"), HasSubstr("no joinqd beside"));
+  EXPECT_TRUE(fs::is_empty(dir_ + "/tmp"));
+}
+
+}  // namespace
+}  // namespace joinq::test
