@@ -4,7 +4,8 @@
 
 namespace joinq {
 
-std::chrono::milliseconds ExponentialDelay(std::chrono::milliseconds first, std::chrono::milliseconds max, uint32_t n) {
+std::chrono::milliseconds ExponentialDelay(std::chrono::milliseconds first, std::chrono::milliseconds max,
+                                           uint32_t n) {
   if (first.count() <= 0) return std::chrono::milliseconds(0);
   if (n >= 32 || first.count() > (max.count() >> n)) return max;
   return std::chrono::milliseconds(first.count() << n);

@@ -13,7 +13,7 @@ class Backoff {
   using Millis = std::chrono::milliseconds;
   Backoff(Millis first, Millis max, uint64_t seed = std::random_device{}());
 
-  Millis Next();            // the delay before the next try
+  Millis Next();                // the delay before the next try
   void Reset() { tries_ = 0; }  // after a success
   uint32_t tries() const { return tries_; }
 
@@ -25,6 +25,7 @@ class Backoff {
 };
 
 // The un-jittered n-th delay (n from 0), capped and safe from overflow.
-std::chrono::milliseconds ExponentialDelay(std::chrono::milliseconds first, std::chrono::milliseconds max, uint32_t n);
+std::chrono::milliseconds ExponentialDelay(std::chrono::milliseconds first, std::chrono::milliseconds max,
+                                           uint32_t n);
 
 }  // namespace joinq

@@ -16,7 +16,8 @@ absl::Status InitLog(std::string_view program, std::string_view level) {
     return InvalidField("--log-level", absl::StrCat("\"", name.substr(0, 40),
                                                     "\" is none of trace, debug, info, warn, error, off"));
   }
-  auto logger = std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>(std::string(program),
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %n[%P] %v", spdlog::pattern_time_type::utc);
   logger->set_level(parsed);
   logger->flush_on(spdlog::level::trace);

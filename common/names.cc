@@ -37,12 +37,14 @@ std::string FieldOf(const absl::Status& status) {
 absl::Status CheckName(std::string_view field, std::string_view name) {
   if (name.empty()) return InvalidField(field, "must not be empty");
   if (name.size() > kNameBytesMax) {
-    return InvalidField(field, absl::StrFormat("has %d bytes; at most %d are allowed", name.size(), kNameBytesMax));
+    return InvalidField(field,
+                        absl::StrFormat("has %d bytes; at most %d are allowed", name.size(), kNameBytesMax));
   }
   for (char c : name) {
     if (!IsNameByte(c)) {
-      return InvalidField(field, absl::StrFormat("may contain letters, digits and _ . : - only, not byte 0x%02x",
-                                                 static_cast<unsigned char>(c)));
+      return InvalidField(field,
+                          absl::StrFormat("may contain letters, digits and _ . : - only, not byte 0x%02x",
+                                          static_cast<unsigned char>(c)));
     }
   }
   return absl::OkStatus();

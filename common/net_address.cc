@@ -23,14 +23,16 @@ std::string NetAddress::ToString() const {
   return absl::StrFormat("%s:%d", host, port);
 }
 
-absl::StatusOr<NetAddress> ParseNetAddress(std::string_view field, std::string_view given, uint16_t default_port) {
+absl::StatusOr<NetAddress> ParseNetAddress(std::string_view field, std::string_view given,
+                                           uint16_t default_port) {
   absl::string_view text(given.data(), given.size());
   const std::string quoted = absl::StrCat("\"", text.substr(0, 100), "\" ");
   NetAddress address;
   if (absl::ConsumePrefix(&text, "unix:")) {
     absl::ConsumePrefix(&text, "//");
     if (text.empty() || text.size() > kUnixPathBytesMax) {
-      return InvalidField(field, absl::StrFormat("%sneeds a path of 1 to %d bytes after unix:", quoted, kUnixPathBytesMax));
+      return InvalidField(
+          field, absl::StrFormat("%sneeds a path of 1 to %d bytes after unix:", quoted, kUnixPathBytesMax));
     }
     address.unix_path = std::string(text);
     return address;
@@ -64,7 +66,8 @@ absl::StatusOr<NetAddress> ParseNetAddress(std::string_view field, std::string_v
     address.host = "127.0.0.1";
   }
   for (char c : address.host) {
-    if (c <= ' ' || c == '/' || c == 0x7f) return InvalidField(field, quoted + "must be HOST:PORT or unix:PATH");
+    if (c <= ' ' || c == '/' || c == 0x7f)
+      return InvalidField(field, quoted + "must be HOST:PORT or unix:PATH");
   }
   if (has_port) {
     uint32_t port = 0;

@@ -22,6 +22,7 @@ struct NetAddress {
 };
 
 // `field` names the address in errors; `default_port` is used when none is given.
-absl::StatusOr<NetAddress> ParseNetAddress(std::string_view field, std::string_view text, uint16_t default_port);
+absl::StatusOr<NetAddress> ParseNetAddress(std::string_view field, std::string_view text,
+                                           uint16_t default_port);
 
 }  // namespace joinq

@@ -1,5 +1,6 @@
 // Handlers of the demonstration, as a module: joinq-worker --module demo_handlers.so
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -45,5 +46,7 @@ std::string Sha256OfFile(std::string_view path_bytes) {
 
 }  // namespace
 
-JOINQ_TASK_AS("joinq.sha256", [](std::string_view path) { return Sha256OfFile(path); });
+// The hash, and which child made it.
+JOINQ_TASK_AS("demo.sha256",
+              [](std::string_view path) { return Sha256OfFile(path) + " " + std::to_string(getpid()); });
 JOINQ_TASK(add, [](int64_t a, int64_t b) { return a + b; });

@@ -32,8 +32,9 @@ constexpr uint32_t kPayloadBytesMaxMax = 3 << 20;  // so that one fits a message
 absl::StatusOr<ServerConfig> Check(const Flags& flags) {
   ServerConfig config;
   if (flags.memory == !flags.data.empty()) {
-    return absl::InvalidArgumentError(flags.memory ? "--memory and --data exclude each other"
-                                                   : "give --data DIR for a durable broker, or --memory for one that forgets");
+    return absl::InvalidArgumentError(
+        flags.memory ? "--memory and --data exclude each other"
+                     : "give --data DIR for a durable broker, or --memory for one that forgets");
   }
   config.data_directory = flags.data;
   for (const std::string& text : flags.listen) {
@@ -49,11 +50,13 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
   config.port_file = flags.port_file;
   config.log_level = flags.log_level;
   if (flags.max_payload < 1 || flags.max_payload > kPayloadBytesMaxMax) {
-    return InvalidField("--max-payload", absl::StrCat("is ", flags.max_payload, "; it must be from 1 to ", kPayloadBytesMaxMax, " bytes"));
+    return InvalidField("--max-payload", absl::StrCat("is ", flags.max_payload, "; it must be from 1 to ",
+                                                      kPayloadBytesMaxMax, " bytes"));
   }
   config.limits.max_payload_bytes = flags.max_payload;
   if (flags.memory_limit_mib < 1 || flags.memory_limit_mib > (1 << 24)) {
-    return InvalidField("--memory-limit", absl::StrCat("is ", flags.memory_limit_mib, "; it must be from 1 to ", 1 << 24, " MiB"));
+    return InvalidField("--memory-limit", absl::StrCat("is ", flags.memory_limit_mib,
+                                                       "; it must be from 1 to ", 1 << 24, " MiB"));
   }
   config.limits.memory_bytes = flags.memory_limit_mib << 20;
   auto grace = SecondsToMs("--worker-grace", flags.worker_grace);
@@ -70,27 +73,52 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
 
 std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
   Flags flags;
-  CLI::App app{"joinqd: the joinq broker. It holds queues of tasks for clients and workers.\n"
-               "Every option can also be set as JOINQ_NAME in the environment or in a file (--config)."};
-  app.add_option("--data", flags.data, "directory of the durable state; created with mode 0700")->envname("JOINQ_DATA")->type_name("DIR");
-  app.add_flag("--memory", flags.memory, "keep nothing on disk: a restart forgets everything")->envname("JOINQ_MEMORY");
-  app.add_option("--listen", flags.listen, "gRPC address, repeatable: HOST:PORT or unix:PATH; port 0 takes a free one")
-      ->envname("JOINQ_LISTEN")->delimiter(',')->type_name("ADDR")->capture_default_str();
+  CLI::App app{
+      "joinqd: the joinq broker. It holds queues of tasks for clients and workers.\n"
+      "Every option can also be set as JOINQ_NAME in the environment or in a file (--config)."};
+  app.add_option("--data", flags.data, "directory of the durable state; created with mode 0700")
+      ->envname("JOINQ_DATA")
+      ->type_name("DIR");
+  app.add_flag("--memory", flags.memory, "keep nothing on disk: a restart forgets everything")
+      ->envname("JOINQ_MEMORY");
+  app.add_option("--listen", flags.listen,
+                 "gRPC address, repeatable: HOST:PORT or unix:PATH; port 0 takes a free one")
+      ->envname("JOINQ_LISTEN")
+      ->delimiter(',')
+      ->type_name("ADDR")
+      ->capture_default_str();
   app.add_option("--http", flags.http, "address of /metrics, /healthz and /readyz; off for none")
-      ->envname("JOINQ_HTTP")->type_name("ADDR|off")->capture_default_str();
-  app.add_option("--port-file", flags.port_file, "once ready, write a line per address here: grpc ADDR, http ADDR")
-      ->envname("JOINQ_PORT_FILE")->type_name("FILE");
+      ->envname("JOINQ_HTTP")
+      ->type_name("ADDR|off")
+      ->capture_default_str();
+  app.add_option("--port-file", flags.port_file,
+                 "once ready, write a line per address here: grpc ADDR, http ADDR")
+      ->envname("JOINQ_PORT_FILE")
+      ->type_name("FILE");
   app.add_option("-l,--log-level", flags.log_level, "trace, debug, info, warn, error or off")
-      ->envname("JOINQ_LOG_LEVEL")->type_name("LEVEL")->capture_default_str();
+      ->envname("JOINQ_LOG_LEVEL")
+      ->type_name("LEVEL")
+      ->capture_default_str();
   app.add_option("--max-payload", flags.max_payload, "most bytes of a task's payload or result")
-      ->envname("JOINQ_MAX_PAYLOAD")->type_name("BYTES")->capture_default_str();
+      ->envname("JOINQ_MAX_PAYLOAD")
+      ->type_name("BYTES")
+      ->capture_default_str();
   app.add_option("--memory-limit", flags.memory_limit_mib, "MiB of tasks held; puts beyond it are refused")
-      ->envname("JOINQ_MEMORY_LIMIT")->type_name("MIB")->capture_default_str();
-  app.add_option("--worker-grace", flags.worker_grace, "seconds a worker has to reconnect before its tasks go to others")
-      ->envname("JOINQ_WORKER_GRACE")->type_name("S")->capture_default_str();
+      ->envname("JOINQ_MEMORY_LIMIT")
+      ->type_name("MIB")
+      ->capture_default_str();
+  app.add_option("--worker-grace", flags.worker_grace,
+                 "seconds a worker has to reconnect before its tasks go to others")
+      ->envname("JOINQ_WORKER_GRACE")
+      ->type_name("S")
+      ->capture_default_str();
   app.add_option("--worker-timeout", flags.worker_timeout, "seconds of silence after which a worker is dead")
-      ->envname("JOINQ_WORKER_TIMEOUT")->type_name("S")->capture_default_str();
-  app.set_config("--config", "", "file with options as NAME=VALUE lines")->envname("JOINQD_CONFIG")->type_name("FILE");
+      ->envname("JOINQ_WORKER_TIMEOUT")
+      ->type_name("S")
+      ->capture_default_str();
+  app.set_config("--config", "", "file with options as NAME=VALUE lines")
+      ->envname("JOINQD_CONFIG")
+      ->type_name("FILE");
   app.set_version_flag("--version", std::string("joinqd ") + JOINQ_VERSION);
   try {
     app.parse(argc, argv);

@@ -30,7 +30,8 @@ int Fail(const absl::Status& status) {
 }
 
 // For scripts and tests that asked for port 0: whole or not there.
-absl::Status WritePortFile(const std::string& path, const rpc::GrpcServer& grpc, const http::HttpServer* http) {
+absl::Status WritePortFile(const std::string& path, const rpc::GrpcServer& grpc,
+                           const http::HttpServer* http) {
   const std::string fresh = path + ".new";
   std::ofstream out(fresh);
   for (const NetAddress& address : grpc.addresses()) out << "grpc " << address.ToString() << "\n";
@@ -44,16 +45,17 @@ absl::Status WritePortFile(const std::string& path, const rpc::GrpcServer& grpc,
 
 void DumpState(rpc::CoreLoop* loop) {
   const core::Broker& broker = loop->broker();
-  spdlog::info("state: {} task(s), {} MiB, {} MiB of journal, {} waiting call(s), {} caller(s)", broker.task_count(),
-               broker.memory_used() >> 20, broker.journal_bytes() >> 20, broker.parked_count(), loop->targets().size());
+  spdlog::info("state: {} task(s), {} MiB, {} MiB of journal, {} waiting call(s), {} caller(s)",
+               broker.task_count(), broker.memory_used() >> 20, broker.journal_bytes() >> 20,
+               broker.parked_count(), loop->targets().size());
   bool more = false;
   for (const auto& queue : broker.ListQueues("", "", 100, &more)) {
     spdlog::info("state: queue {}: ready {} delayed {} leased {} closed {}", queue.name, queue.stats.ready,
                  queue.stats.delayed, queue.stats.leased, queue.closed);
   }
   for (const auto& worker : broker.ListWorkers()) {
-    spdlog::info("state: worker {} of {}: {} lease(s), silent for {} ms", worker.profile.name, worker.profile.host,
-                 worker.leases, worker.silent_ms);
+    spdlog::info("state: worker {} of {}: {} lease(s), silent for {} ms", worker.profile.name,
+                 worker.profile.host, worker.leases, worker.silent_ms);
   }
 }
 
@@ -143,7 +145,9 @@ int RunBroker(const ServerConfig& config) {
   if (!config.port_file.empty()) status = WritePortFile(config.port_file, **grpc, http.get());
   for (const NetAddress& address : (*grpc)->addresses()) {
     spdlog::info("serving gRPC on {} ({})", address.ToString(), (*loop)->durability());
-    if (!address.is_loopback()) spdlog::warn("{} is reachable by others and has no TLS: trust the network or bind to loopback", address.ToString());
+    if (!address.is_loopback())
+      spdlog::warn("{} is reachable by others and has no TLS: trust the network or bind to loopback",
+                   address.ToString());
   }
   if (http != nullptr) spdlog::info("serving HTTP on {}", http->address().ToString());
   if (!status.ok()) {

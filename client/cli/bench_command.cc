@@ -32,7 +32,9 @@ struct Options {
   uint64_t warmup = 5'000;
 };
 
-double SecondsSince(Clock::time_point began) { return std::chrono::duration<double>(Clock::now() - began).count(); }
+double SecondsSince(Clock::time_point began) {
+  return std::chrono::duration<double>(Clock::now() - began).count();
+}
 
 void AwaitWorker(Client& client, const std::string& queue, BenchRig* rig) {
   const auto deadline = Clock::now() + kWorkerTime;
@@ -118,8 +120,8 @@ Json Measure(Client& client, const Options& options, BenchRig* rig) {
 void Report(Cli* cli, const Json& json) {
   if (cli->json) return PrintLine(json);
   Print(fmt::format("{} tasks of {} bytes in {:.3f} s: {:.0f} tasks/s, {}\n", json["tasks"].get<uint64_t>(),
-                    json["size"].get<uint64_t>(), json["seconds"].get<double>(), json["tasks_per_s"].get<double>(),
-                    json["durability"].get<std::string>()));
+                    json["size"].get<uint64_t>(), json["seconds"].get<double>(),
+                    json["tasks_per_s"].get<double>(), json["durability"].get<std::string>()));
   Print(fmt::format("one at a time: p50 {:.0f} us, p99 {:.0f} us\n", json["p50_us"].get<double>(),
                     json["p99_us"].get<double>()));
   if (!json.contains("cpu_us_per_task")) return;
@@ -159,9 +161,11 @@ void Bench(Cli* cli, Options options) {
 void AddBenchCommand(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
   CLI::App* bench = app->add_subcommand("bench", "Measure no-op tasks from submit to result");
-  bench->add_flag("--self", options->self, "With a broker and a worker (two children) of its own, gone afterwards");
+  bench->add_flag("--self", options->self,
+                  "With a broker and a worker (two children) of its own, gone afterwards");
   bench->add_flag("--memory", options->memory, "With --self: a broker that keeps nothing on disk");
-  bench->add_option("-Q,--queue", options->queue, "Without --self: a queue with a worker")->capture_default_str();
+  bench->add_option("-Q,--queue", options->queue, "Without --self: a queue with a worker")
+      ->capture_default_str();
   bench->add_option("--tasks", options->tasks, "How many tasks")->capture_default_str();
   bench->add_option("--size", options->size, "Bytes of a payload")->capture_default_str();
   bench->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();

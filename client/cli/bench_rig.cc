@@ -30,7 +30,8 @@ constexpr size_t kLogTail = 400;
 
 std::string Sibling(const std::string& program) {
   const fs::path path = fs::read_symlink("/proc/self/exe").parent_path() / program;
-  if (access(path.c_str(), X_OK) != 0) throw Error("bench: there is no " + program + " beside joinq: " + path.string());
+  if (access(path.c_str(), X_OK) != 0)
+    throw Error("bench: there is no " + program + " beside joinq: " + path.string());
   return path.string();
 }
 
@@ -68,7 +69,8 @@ double TreeMicros(pid_t root) {
   std::set<pid_t> tree = {root};
   for (bool grew = true; grew;) {
     grew = false;
-    for (const auto& [pid, process] : processes) grew |= tree.contains(process.first) && tree.insert(pid).second;
+    for (const auto& [pid, process] : processes)
+      grew |= tree.contains(process.first) && tree.insert(pid).second;
   }
   double total = 0;
   for (pid_t pid : tree) total += processes.contains(pid) ? processes[pid].second : 0;
@@ -107,7 +109,9 @@ ChildProcess::ChildProcess(std::vector<std::string> command, const std::string& 
   if (pid_ < 0) throw Error("bench: cannot start " + command[0] + ": " + std::strerror(error));
 }
 
-ChildProcess::~ChildProcess() { Stop(); }
+ChildProcess::~ChildProcess() {
+  Stop();
+}
 
 bool ChildProcess::running() {
   if (pid_ < 0) return false;
@@ -136,7 +140,8 @@ void ChildProcess::Stop() {
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string name = (fs::temp_directory_path() / "joinq-bench-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw Error("bench: cannot make " + name + ": " + std::strerror(errno));
+  if (mkdtemp(name.data()) == nullptr)
+    throw Error("bench: cannot make " + name + ": " + std::strerror(errno));
   path_ = name;
 }
 
@@ -149,9 +154,8 @@ TemporaryDirectory::~TemporaryDirectory() {
 
 BenchRig::BenchRig(bool memory) {
   const std::string& dir = directory_.path();
-  std::vector<std::string> broker = {Sibling("joinqd"), "--listen",    "127.0.0.1:0",   "--http",
-                                     "off",             "--port-file", dir + "/port", "--log-level",
-                                     "warn"};
+  std::vector<std::string> broker = {Sibling("joinqd"), "--listen",    "127.0.0.1:0", "--http", "off",
+                                     "--port-file",     dir + "/port", "--log-level", "warn"};
   if (memory) {
     broker.push_back("--memory");
   } else {
@@ -174,7 +178,8 @@ std::string BenchRig::AwaitPort() {
       if (kind == "grpc") return address;
     }
     Check();
-    if (Clock::now() >= deadline) throw Error("bench: joinqd did not start: " + Tail(directory_.path() + "/joinqd.log"));
+    if (Clock::now() >= deadline)
+      throw Error("bench: joinqd did not start: " + Tail(directory_.path() + "/joinqd.log"));
     std::this_thread::sleep_for(kPoll);
   }
 }
@@ -182,7 +187,8 @@ std::string BenchRig::AwaitPort() {
 void BenchRig::Check() {
   const std::string& dir = directory_.path();
   if (broker_ && !broker_->running()) throw Error("bench: joinqd ended: " + Tail(dir + "/joinqd.log"));
-  if (worker_ && !worker_->running()) throw Error("bench: joinq-worker ended: " + Tail(dir + "/joinq-worker.log"));
+  if (worker_ && !worker_->running())
+    throw Error("bench: joinq-worker ended: " + Tail(dir + "/joinq-worker.log"));
 }
 
 void BenchRig::TearDown() {
@@ -193,7 +199,8 @@ void BenchRig::TearDown() {
 }
 
 std::map<std::string, double> BenchRig::CpuMicros() const {
-  std::map<std::string, double> micros = {{"broker", TreeMicros(broker_->pid())}, {"worker", TreeMicros(worker_->pid())}};
+  std::map<std::string, double> micros = {{"broker", TreeMicros(broker_->pid())},
+                                          {"worker", TreeMicros(worker_->pid())}};
   pid_t parent = 0;
   ReadStat(getpid(), &micros["client"], &parent);
   return micros;

@@ -32,24 +32,29 @@ Millis ToMillis(const std::string& option, double seconds) {
 
 Millis TimeoutOf(const CLI::Option* option, double seconds) {
   // A value from the config file shows as a default of the option.
-  return option->count() > 0 || !option->get_default_str().empty() ? ToMillis(option->get_name(), seconds) : kForever;
+  return option->count() > 0 || !option->get_default_str().empty() ? ToMillis(option->get_name(), seconds)
+                                                                   : kForever;
 }
 
 void PrintError(const std::string& what) {
   std::string line = "joinq: " + what;
   while (!line.empty() && line.back() == '\n') line.pop_back();
-  std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
   fmt::print(stderr, "{}\n", line);
 }
 
 namespace {
 
 int StatusOf(const std::exception& error) {
-  const auto is = [&]<typename... E>(std::type_identity<E>...) { return (... || (dynamic_cast<const E*>(&error) != nullptr)); };
+  const auto is = [&]<typename... E>(std::type_identity<E>...) {
+    return (... || (dynamic_cast<const E*>(&error) != nullptr));
+  };
   if (is(std::type_identity<UsageError>{}, std::type_identity<InvalidArgument>{})) return kUsage;
   if (is(std::type_identity<Unavailable>{})) return kUnreachable;
   if (is(std::type_identity<NotAllowed>{})) return kNotAllowed;
-  if (is(std::type_identity<Timeout>{}, std::type_identity<Empty>{}, std::type_identity<Full>{})) return kTimedOut;
+  if (is(std::type_identity<Timeout>{}, std::type_identity<Empty>{}, std::type_identity<Full>{}))
+    return kTimedOut;
   return kFailed;
 }
 

@@ -13,11 +13,11 @@ namespace joinq::cli {
 
 enum ExitStatus {
   kDone = 0,
-  kFailed = 1,       // the task or the command failed
+  kFailed = 1,  // the task or the command failed
   kUsage = 2,
   kUnreachable = 3,  // no broker
   kNotAllowed = 4,
-  kTimedOut = 124,   // also Empty and Full
+  kTimedOut = 124,  // also Empty and Full
   kInterrupted = 130,
 };
 

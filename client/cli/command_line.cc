@@ -9,7 +9,8 @@ namespace {
 
 std::string EnvName(const std::string& long_name) {
   std::string name = "JOINQ_";
-  for (char c : long_name) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (char c : long_name)
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
 }
 
@@ -38,10 +39,13 @@ std::string ConfigPath(int argc, const char* const* argv) {
 void AddAll(CLI::App* app, Cli* cli) {
   app->require_subcommand(1);
   app->set_version_flag("--version", "joinq 0.1.0");
-  app->add_option("-u,--url", cli->url, "The broker: HOST:PORT, HOST, [IPV6]:PORT or unix:PATH")->capture_default_str();
-  app->add_option("--connect-timeout", cli->connect_timeout, "Seconds to try to reach the broker")->capture_default_str();
+  app->add_option("-u,--url", cli->url, "The broker: HOST:PORT, HOST, [IPV6]:PORT or unix:PATH")
+      ->capture_default_str();
+  app->add_option("--connect-timeout", cli->connect_timeout, "Seconds to try to reach the broker")
+      ->capture_default_str();
   app->add_flag("--json", cli->json, "Print JSON");
-  app->add_option("--config", cli->config, "A file with values for options: key = value, a [section] a command");
+  app->add_option("--config", cli->config,
+                  "A file with values for options: key = value, a [section] a command");
   AddQueueCommands(app, cli);
   AddPutCommand(app, cli);
   AddGetCommand(app, cli);
@@ -80,7 +84,8 @@ void ApplyConfigFile(CLI::App* app, int argc, const char* const* argv) {
       command = command ? FindCommand(command, parent) : nullptr;
     }
     CLI::Option* option = command ? command->get_option_no_throw("--" + item.name) : nullptr;
-    if (option == nullptr) throw UsageError("--config: " + path + ": there is no option \"" + item.fullname() + "\"");
+    if (option == nullptr)
+      throw UsageError("--config: " + path + ": there is no option \"" + item.fullname() + "\"");
     try {
       option->default_val(item.inputs.empty() ? std::string("true") : item.inputs[0]);
     } catch (const CLI::Error& error) {

@@ -19,7 +19,9 @@ struct Options {
 
 std::vector<Task> Take(Cli* cli, const Options& options, uint32_t count, Millis timeout) {
   if (options.ack) return {cli->client().open_queue(options.queue).get_task(timeout)};
-  return cli->client().open_joinable_queue(options.queue).get_batch(count, timeout, ToMillis("--lease", options.lease));
+  return cli->client()
+      .open_joinable_queue(options.queue)
+      .get_batch(count, timeout, ToMillis("--lease", options.lease));
 }
 
 void Get(Cli* cli, const Options& options, Millis timeout) {

@@ -14,7 +14,9 @@ struct Options {
 
 Task LeasedTask(Cli* cli, const Options& options) {
   const auto lease = Lease::parse(options.lease);
-  if (!lease) throw UsageError("LEASE: \"" + options.lease + "\" is not a lease; it looks like 12-1-34, as `joinq get --json` prints it");
+  if (!lease)
+    throw UsageError("LEASE: \"" + options.lease +
+                     "\" is not a lease; it looks like 12-1-34, as `joinq get --json` prints it");
   return cli->client().leased_task(options.queue, *lease);
 }
 
@@ -34,11 +36,13 @@ void AddLeaseCommands(CLI::App* app, Cli* cli) {
   done->add_option("--result", options->text, "Its result, kept as long as the put asked for");
   Cli::OnRun(done, [=] { LeasedTask(cli, *options).done_raw(options->text); });
 
-  CLI::App* fail = AddVerb(app, "fail", "Report a failed attempt; it is retried while attempts are left", options);
+  CLI::App* fail =
+      AddVerb(app, "fail", "Report a failed attempt; it is retried while attempts are left", options);
   fail->add_option("--error", options->text, "What went wrong, in a line");
   fail->add_flag("--final", options->final, "Do not retry it");
   Cli::OnRun(fail, [=] {
-    LeasedTask(cli, *options).fail(options->text.empty() ? "failed by joinq fail" : options->text, options->final);
+    LeasedTask(cli, *options)
+        .fail(options->text.empty() ? "failed by joinq fail" : options->text, options->final);
   });
 
   CLI::App* release = AddVerb(app, "release", "Give a task back, at no cost in attempts", options);

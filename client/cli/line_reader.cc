@@ -1,12 +1,12 @@
 #include "client/cli/line_reader.h"
 
+#include <fcntl.h>
 #include <joinq/errors.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
 
 namespace joinq::cli {
 namespace {
@@ -44,7 +44,8 @@ bool LineReader::Fill() {
   buffer_.resize(had + kReadBytes);
   const ssize_t got = read(fd_, buffer_.data() + had, kReadBytes);
   buffer_.resize(had + (got > 0 ? static_cast<size_t>(got) : 0));
-  if (got < 0 && errno != EINTR && errno != EAGAIN) throw Error(std::string("stdin: ") + std::strerror(errno));
+  if (got < 0 && errno != EINTR && errno != EAGAIN)
+    throw Error(std::string("stdin: ") + std::strerror(errno));
   return got != 0;
 }
 

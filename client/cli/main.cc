@@ -1,14 +1,17 @@
 // joinq: the command line of a joinq broker.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
-#include <unistd.h>
 
 #include "client/cli/command_line.h"
 
 namespace {
 
 // Nothing needs tidying up: what a broken connection leaves behind, the broker takes back.
-void OnInterrupt(int) { _exit(joinq::cli::kInterrupted); }
+void OnInterrupt(int) {
+  _exit(joinq::cli::kInterrupted);
+}
 
 int Parse(CLI::App* app, int argc, char** argv) {
   using namespace joinq::cli;

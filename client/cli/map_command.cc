@@ -66,7 +66,8 @@ class Failures {
   }
   size_t count() const { return count_; }
   std::string Summary(uint64_t total) const {
-    const std::string more = count_ > kFailuresTold ? fmt::format(" (and {} more)", count_ - kFailuresTold) : "";
+    const std::string more =
+        count_ > kFailuresTold ? fmt::format(" (and {} more)", count_ - kFailuresTold) : "";
     return fmt::format("{} of {} failed: {}{}", count_, total, told_, more);
   }
 
@@ -111,8 +112,9 @@ void Map(Cli* cli, const Options& options) {
 
 void AddMapCommand(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* map = app->add_subcommand(
-      "map", "Run a handler for each line of stdin; results in the order of lines, an empty line for one that failed");
+  CLI::App* map = app->add_subcommand("map",
+                                      "Run a handler for each line of stdin; results in the order of lines, "
+                                      "an empty line for one that failed");
   map->add_option("HANDLER", options->handler, "The handler's name")->required();
   map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->required();
   map->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();

@@ -27,7 +27,8 @@ std::optional<Json> Unpacked(const std::string& payload, const std::string& cont
 
 }  // namespace
 
-void AddPayload(Json* json, const std::string& key, const std::string& payload, const std::string& content_type) {
+void AddPayload(Json* json, const std::string& key, const std::string& payload,
+                const std::string& content_type) {
   if (auto value = Unpacked(payload, content_type)) {
     (*json)[key] = *value;
   } else if (IsUtf8(payload)) {
@@ -42,13 +43,18 @@ std::string PayloadLine(const std::string& payload, const std::string& content_t
   return !payload.empty() && payload.back() == '\n' ? payload : payload + "\n";
 }
 
-std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-void Print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) throw Error("output: could not be written");
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void PrintLine(const Json& json) { Print(Dump(json) + "\n"); }
+void Print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+    throw Error("output: could not be written");
+}
+
+void PrintLine(const Json& json) {
+  Print(Dump(json) + "\n");
+}
 
 Json ToJson(const QueueInfo& queue) {
   const QueueStats& stats = queue.stats;
@@ -94,7 +100,8 @@ Json ToJson(const Outcome& outcome) {
     AddPayload(&json, "result", outcome.payload, outcome.content_type);
     json["content_type"] = outcome.content_type;
   } else {
-    json["error"] = {{"kind", to_string(outcome.kind)}, {"message", outcome.message}, {"detail", outcome.detail}};
+    json["error"] = {
+        {"kind", to_string(outcome.kind)}, {"message", outcome.message}, {"detail", outcome.detail}};
   }
   json["attempts"] = outcome.attempts;
   if (!outcome.queue.empty()) json["queue"] = outcome.queue;

@@ -11,7 +11,8 @@ namespace joinq::cli {
 using Json = nlohmann::ordered_json;
 
 // Adds `key`: the value of a msgpack payload, text if it is UTF-8, else `key`_base64.
-void AddPayload(Json* json, const std::string& key, const std::string& payload, const std::string& content_type);
+void AddPayload(Json* json, const std::string& key, const std::string& payload,
+                const std::string& content_type);
 // The payload's bytes, msgpack as JSON text, and a line break unless it ends with one.
 std::string PayloadLine(const std::string& payload, const std::string& content_type);
 // One line; invalid UTF-8 inside is replaced.

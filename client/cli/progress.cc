@@ -23,8 +23,9 @@ void Progress::Show(uint64_t done, uint64_t total, uint64_t failed) {
   next_ = now + kInterval;
   const uint64_t filled = total == 0 ? 0 : done * kWidth / total;
   const double seconds = std::chrono::duration<double>(now - began_).count();
-  fmt::print(stderr, "\r[{}{}] {}/{} {:.0f}/s{}\033[K", std::string(filled, '#'), std::string(kWidth - filled, ' '),
-             done, total, seconds > 0 ? static_cast<double>(done) / seconds : 0,
+  fmt::print(stderr, "\r[{}{}] {}/{} {:.0f}/s{}\033[K", std::string(filled, '#'),
+             std::string(kWidth - filled, ' '), done, total,
+             seconds > 0 ? static_cast<double>(done) / seconds : 0,
              failed > 0 ? fmt::format(", {} failed", failed) : "");
 }
 

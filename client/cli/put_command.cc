@@ -58,7 +58,8 @@ void AddPutCommand(CLI::App* app, Cli* cli) {
   put->add_option("QUEUE", options->queue, "The queue's name")->required();
   put->add_option("BODY", options->bodies, "A task each; - reads a task a line from stdin")->required();
   put->add_option("--handler", options->handler, "The handler that workers run it with");
-  CLI::Option* timeout = put->add_option("--timeout", options->timeout, "Seconds to wait for room; for ever if not given");
+  CLI::Option* timeout =
+      put->add_option("--timeout", options->timeout, "Seconds to wait for room; for ever if not given");
   put->add_flag("--no-wait", options->no_wait, "Fail at once if the queue is full")->excludes(timeout);
   options->put.AddTo(put);
   Cli::OnRun(put, [=] {

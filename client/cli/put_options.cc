@@ -8,7 +8,8 @@ void PutFlags::AddTo(CLI::App* command) {
       ->check(CLI::Range(0, 1000));
   command->add_option("--max-crashes", max_crashes, "Crashes of its holder before it is dead; default 3")
       ->check(CLI::Range(0, 1000));
-  command->add_option("--retry-delay", retry_delay, "Seconds of the first backoff between attempts; default 1");
+  command->add_option("--retry-delay", retry_delay,
+                      "Seconds of the first backoff between attempts; default 1");
   command->add_option("--result-ttl", result_ttl, "Seconds the outcome stays readable");
   command->add_option("-H,--header", headers, "NAME:VALUE, may be repeated")->expected(1)->take_all();
 }
@@ -17,7 +18,8 @@ Headers PutFlags::ParsedHeaders() const {
   Headers parsed;
   for (const std::string& header : headers) {
     const size_t colon = header.find(':');
-    if (colon == std::string::npos || colon == 0) throw UsageError("--header: \"" + header + "\" is not NAME:VALUE");
+    if (colon == std::string::npos || colon == 0)
+      throw UsageError("--header: \"" + header + "\" is not NAME:VALUE");
     const size_t value = header.find_first_not_of(' ', colon + 1);
     parsed.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
   }

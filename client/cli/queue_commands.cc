@@ -29,7 +29,8 @@ void List(Cli* cli, const std::string& prefix) {
     rows.push_back({queue.name, std::to_string(stats.ready), std::to_string(stats.delayed),
                     std::to_string(stats.leased), std::to_string(stats.unfinished),
                     queue.options.maxsize == 0 ? "-" : std::to_string(queue.options.maxsize),
-                    std::to_string(stats.done_total), std::to_string(stats.dead), queue.closed ? "closed" : "open"});
+                    std::to_string(stats.done_total), std::to_string(stats.dead),
+                    queue.closed ? "closed" : "open"});
   }
   PrintTable(rows);
 }
@@ -54,9 +55,11 @@ CLI::App* AddVerb(CLI::App* group, const char* verb, const char* help, std::shar
 
 void AddQueueCommands(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* group = app->add_subcommand("queue", "Make, see and remove queues")->require_subcommand(1)->fallthrough();
+  CLI::App* group =
+      app->add_subcommand("queue", "Make, see and remove queues")->require_subcommand(1)->fallthrough();
 
-  CLI::App* create = AddVerb(group, "create", "Create a queue; repeating it with the same options is fine", options);
+  CLI::App* create =
+      AddVerb(group, "create", "Create a queue; repeating it with the same options is fine", options);
   create->add_option("--maxsize", options->maxsize, "Most tasks that may wait; 0: no bound");
   create->add_option("--lease", options->lease, "Seconds of a lease whose get names none; 0: the default");
   Cli::OnRun(create, [=] {
@@ -69,7 +72,8 @@ void AddQueueCommands(CLI::App* app, Cli* cli) {
   list->add_option("PREFIX", options->name, "Only names that start with it");
   Cli::OnRun(list, [=] { List(cli, options->name); });
 
-  Cli::OnRun(AddVerb(group, "stats", "Show the numbers of a queue", options), [=] { Stats(cli, options->name); });
+  Cli::OnRun(AddVerb(group, "stats", "Show the numbers of a queue", options),
+             [=] { Stats(cli, options->name); });
 
   Cli::OnRun(AddVerb(group, "close", "Take no more puts; gets drain what is left", options),
              [=] { cli->client().open_queue(options->name).close(); });
@@ -85,8 +89,11 @@ void AddQueueCommands(CLI::App* app, Cli* cli) {
   Cli::OnRun(remove, [=] { cli->client().delete_queue(options->name, options->force); });
 
   CLI::App* join = AddVerb(app, "join", "Wait until no task of the queue is unfinished", options);
-  CLI::Option* timeout = join->add_option("--timeout", options->timeout, "Seconds to wait; for ever if not given");
-  Cli::OnRun(join, [=] { cli->client().open_joinable_queue(options->name).join(TimeoutOf(timeout, options->timeout)); });
+  CLI::Option* timeout =
+      join->add_option("--timeout", options->timeout, "Seconds to wait; for ever if not given");
+  Cli::OnRun(join, [=] {
+    cli->client().open_joinable_queue(options->name).join(TimeoutOf(timeout, options->timeout));
+  });
 }
 
 }  // namespace joinq::cli

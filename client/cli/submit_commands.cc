@@ -59,13 +59,15 @@ struct ResultOptions {
 
 void AddSubmitCommands(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<SubmitOptions>();
-  CLI::App* submit = app->add_subcommand("submit", "Run a handler; prints the task's id, or its result with --wait");
+  CLI::App* submit =
+      app->add_subcommand("submit", "Run a handler; prints the task's id, or its result with --wait");
   submit->add_option("HANDLER", options->handler, "The handler's name")->required();
   submit->add_option("PAYLOAD", options->payload, "Its input; - reads all of stdin");
   submit->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->required();
   submit->add_flag("--wait", options->wait, "Wait for the result");
-  CLI::Option* timeout = submit->add_option(
-      "--timeout", options->timeout, "Seconds to wait for the result, or for room without --wait; for ever if not given");
+  CLI::Option* timeout =
+      submit->add_option("--timeout", options->timeout,
+                         "Seconds to wait for the result, or for room without --wait; for ever if not given");
   options->put.AddTo(submit);
   Cli::OnRun(submit, [=] { Submit(cli, *options, TimeoutOf(timeout, options->timeout)); });
 

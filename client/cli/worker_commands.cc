@@ -21,9 +21,10 @@ void ListWorkers(Cli* cli) {
   for (const auto& worker : workers) {
     std::string queues;
     for (const auto& queue : worker.queues) queues += (queues.empty() ? "" : ",") + queue;
-    rows.push_back({worker.name, worker.host, std::to_string(worker.pid), worker.state, std::to_string(worker.busy),
-                    std::to_string(worker.children), std::to_string(worker.leases),
-                    std::to_string(worker.done_total), std::to_string(worker.failed_total), queues});
+    rows.push_back({worker.name, worker.host, std::to_string(worker.pid), worker.state,
+                    std::to_string(worker.busy), std::to_string(worker.children),
+                    std::to_string(worker.leases), std::to_string(worker.done_total),
+                    std::to_string(worker.failed_total), queues});
   }
   PrintTable(rows);
 }
@@ -37,7 +38,8 @@ void AddWorkerCommands(CLI::App* app, Cli* cli) {
 
 void AddHealthCommand(CLI::App* app, Cli* cli) {
   auto timeout = std::make_shared<double>(kHealthSeconds);
-  CLI::App* health = app->add_subcommand("health", "Exit with 0 if the broker answers, with 3 if not")->alias("ping");
+  CLI::App* health =
+      app->add_subcommand("health", "Exit with 0 if the broker answers, with 3 if not")->alias("ping");
   health->add_option("--timeout", *timeout, "Seconds to wait for the answer")->capture_default_str();
   Cli::OnRun(health, [=] {
     cli->client().ping(ToMillis("--timeout", *timeout));

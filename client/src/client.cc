@@ -78,7 +78,9 @@ QueueInfo Client::create_queue(const std::string& name, const QueueOptions& opti
   return internal::CreateQueue(*connection_, name, options, false);
 }
 
-QueueInfo Client::queue_info(const std::string& name) { return internal::GetQueueInfo(*connection_, name); }
+QueueInfo Client::queue_info(const std::string& name) {
+  return internal::GetQueueInfo(*connection_, name);
+}
 
 std::vector<QueueInfo> Client::list_queues(const std::string& prefix) {
   std::vector<QueueInfo> queues;

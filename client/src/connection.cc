@@ -35,7 +35,8 @@ Millis Until(Clock::time_point when) {
 // Counts the time without a broker, and waits between tries.
 class Outage {
  public:
-  Outage(const NetAddress& address, Millis limit) : address_(address), limit_(limit), backoff_(kBackoffFirst, kBackoffMax) {}
+  Outage(const NetAddress& address, Millis limit)
+      : address_(address), limit_(limit), backoff_(kBackoffFirst, kBackoffMax) {}
 
   void Over() {
     since_.reset();
@@ -49,9 +50,9 @@ class Outage {
     const auto end = std::min(deadline, *since_ + limit_);
     const auto pause = backoff_.Next();
     if (now >= end) {
-      return absl::UnavailableError(absl::StrFormat(
-          "no broker at %s for %.1f s, is joinqd running there? (%s)", address_.ToString(),
-          std::chrono::duration<double>(now - *since_).count(), error.message()));
+      return absl::UnavailableError(
+          absl::StrFormat("no broker at %s for %.1f s, is joinqd running there? (%s)", address_.ToString(),
+                          std::chrono::duration<double>(now - *since_).count(), error.message()));
     }
     std::this_thread::sleep_until(std::min(now + pause, end));  // backoff, not a wait for something
     return absl::OkStatus();
@@ -91,7 +92,8 @@ absl::Status Connection::Control(absl::FunctionRef<grpc::Status(Context*)> call)
     context.set_deadline(std::chrono::system_clock::now() + Until(deadline));
     const absl::Status status = FromGrpc(call(&context));
     if (absl::IsDeadlineExceeded(status)) {
-      return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s within %g s", address_.ToString(),
+      return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s within %g s",
+                                                    address_.ToString(),
                                                     std::chrono::duration<double>(options_.timeout).count()));
     }
     if (!absl::IsUnavailable(status)) return status;
@@ -181,8 +183,8 @@ std::vector<uint64_t> Connection::Put(const std::shared_ptr<const PutSpec>& spec
   const std::string what = Quoted("queue", spec->queue);
   // The broker answers at the timeout itself; the grace is for its answer.
   const bool timed = spec->no_wait || spec->timeout_ms > 0;
-  const auto deadline = !timed ? Clock::time_point::max()
-                               : After((spec->no_wait ? options_.timeout : timeout) + kAnswerGrace);
+  const auto deadline =
+      !timed ? Clock::time_point::max() : After((spec->no_wait ? options_.timeout : timeout) + kAnswerGrace);
   auto waiter = std::make_shared<PutWaiter>(count);
   std::vector<uint64_t> tags;
   absl::Status refused;

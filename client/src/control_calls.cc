@@ -59,11 +59,13 @@ QueueInfo CreateQueue(Connection& connection, const std::string& name, const Que
 
 void RequireHeaders(const Headers& headers) {
   if (headers.size() > kHeadersMax) {
-    throw InvalidArgument("headers: at most 32 are allowed, not " + std::to_string(headers.size()), "headers");
+    throw InvalidArgument("headers: at most 32 are allowed, not " + std::to_string(headers.size()),
+                          "headers");
   }
   for (const auto& [name, value] : headers) {
     if (name.empty() || name.size() > kNameBytesMax) {
-      throw InvalidArgument("headers: a name has 1 to 200 bytes, not " + std::to_string(name.size()), "headers");
+      throw InvalidArgument("headers: a name has 1 to 200 bytes, not " + std::to_string(name.size()),
+                            "headers");
     }
     if (value.size() > kHeaderValueBytesMax) {
       throw InvalidArgument("headers: the value of \"" + name + "\" has " + std::to_string(value.size()) +

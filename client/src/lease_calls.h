@@ -18,20 +18,24 @@ std::string ValidUtf8(std::string_view text);
 template <typename Request, typename Response>
 void CallWithLeases(Connection& connection, const std::string& queue, const std::vector<Lease>& leases,
                     Request* request,
-                    grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+                    grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                   Response*)) {
   request->set_queue(queue);
   for (const Lease& lease : leases) {
-    if (lease.task_id == 0) throw InvalidArgument("the task was acknowledged when it was taken: it has no lease", "leases");
+    if (lease.task_id == 0)
+      throw InvalidArgument("the task was acknowledged when it was taken: it has no lease", "leases");
     auto* wire = request->add_leases();
     wire->set_task_id(lease.task_id);
     wire->set_epoch(lease.epoch);
     wire->set_sequence(lease.sequence);
   }
   Response response;
-  const absl::Status status = connection.Control(
-      [&](grpc::ClientContext* context) { return (connection.queues().*method)(context, *request, &response); });
-  const std::string what = leases.size() == 1 ? absl::StrCat("task ", leases[0].task_id, " of ", Quoted("queue", queue))
-                                              : Quoted("queue", queue);
+  const absl::Status status = connection.Control([&](grpc::ClientContext* context) {
+    return (connection.queues().*method)(context, *request, &response);
+  });
+  const std::string what = leases.size() == 1
+                               ? absl::StrCat("task ", leases[0].task_id, " of ", Quoted("queue", queue))
+                               : Quoted("queue", queue);
   ThrowIfError(Verb::kLease, what, status);
 }
 

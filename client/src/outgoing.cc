@@ -18,7 +18,8 @@ uint64_t HeaderBytes(const PutSpec& spec) {
 
 }  // namespace
 
-OutMessage* Outgoing::Append(uint64_t tag, const std::shared_ptr<const PutSpec>& spec, std::string_view payload) {
+OutMessage* Outgoing::Append(uint64_t tag, const std::shared_ptr<const PutSpec>& spec,
+                             std::string_view payload) {
   uint64_t bytes = payload.size() + kTaskOverheadBytes;
   if (!spec->headers.empty()) bytes += HeaderBytes(*spec);
   OutMessage* message = unsent_.empty() ? nullptr : unsent_.back().get();
@@ -59,7 +60,9 @@ std::shared_ptr<OutMessage> Outgoing::TakeNext() {
   return message;
 }
 
-std::shared_ptr<OutMessage> Outgoing::TakeEmpty() { return NewMessage(); }
+std::shared_ptr<OutMessage> Outgoing::TakeEmpty() {
+  return NewMessage();
+}
 
 void Outgoing::Settle(OutMessage* message) {
   if (--message->unacked > 0) return;

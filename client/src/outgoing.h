@@ -30,8 +30,8 @@ struct OutMessage {
 
 class Outgoing {
  public:
-  static constexpr uint32_t kTasksMax = 1024;         // in one message
-  static constexpr uint64_t kBytesMax = 2u << 20;     // in one message, unless one payload is larger
+  static constexpr uint32_t kTasksMax = 1024;      // in one message
+  static constexpr uint64_t kBytesMax = 2u << 20;  // in one message, unless one payload is larger
   static constexpr uint64_t kRetainedBytesMax = 128u << 20;
 
   // Adds a task to the newest message not yet sent; the message it went to.

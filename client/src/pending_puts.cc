@@ -10,7 +10,8 @@ uint64_t PendingPuts::Add(PendingPut put) {
   if (size_ == ring_.size()) {
     if (ring_.size() < kRingMax) {
       std::vector<PendingPut> larger(ring_.size() * 2);
-      for (uint64_t tag = base_; tag < base_ + size_; ++tag) larger[tag & (larger.size() - 1)] = std::move(At(tag));
+      for (uint64_t tag = base_; tag < base_ + size_; ++tag)
+        larger[tag & (larger.size() - 1)] = std::move(At(tag));
       ring_ = std::move(larger);
     } else {
       PendingPut& oldest = At(base_);

@@ -25,9 +25,13 @@ Clock::time_point After(Millis timeout) {
 
 // ---------------------------------------------------------------- AsyncTask
 
-bool AsyncTask::wait(Millis timeout) const { return state_->WaitFor(AsyncState::kEnded, After(timeout)); }
+bool AsyncTask::wait(Millis timeout) const {
+  return state_->WaitFor(AsyncState::kEnded, After(timeout));
+}
 
-bool AsyncTask::ready() const { return state_->Has(AsyncState::kEnded); }
+bool AsyncTask::ready() const {
+  return state_->Has(AsyncState::kEnded);
+}
 
 bool AsyncTask::successful() const {
   if (!ready()) throw InvalidArgument("the task has not ended yet: wait() first");
@@ -45,7 +49,8 @@ uint64_t AsyncTask::id(Millis timeout) const {
 const Outcome& AsyncTask::outcome(Millis timeout) const {
   if (!wait(timeout)) throw Timeout("the task has not ended yet");
   const bool put = state_->Has(AsyncState::kHasId);
-  internal::ThrowIfError(put ? Verb::kWait : Verb::kPut, put ? "the task's result" : "the task's put", state_->error());
+  internal::ThrowIfError(put ? Verb::kWait : Verb::kPut, put ? "the task's result" : "the task's put",
+                         state_->error());
   return state_->outcome();
 }
 
@@ -54,12 +59,24 @@ const Outcome& AsyncTask::outcome(Millis timeout) const {
 void TaskStream::submit(std::string_view payload, std::string_view content_type, bool more) {
   state_->Submit(payload, content_type, more);
 }
-bool TaskStream::has_room() const { return state_->HasRoom(); }
-void TaskStream::flush() { state_->Flush(); }
-void TaskStream::close() { state_->Close(); }
-std::optional<Outcome> TaskStream::next() { return state_->Next(); }
-bool TaskStream::has_outcome() { return state_->HasOutcome(); }
-uint64_t TaskStream::submitted() const { return state_->submitted(); }
+bool TaskStream::has_room() const {
+  return state_->HasRoom();
+}
+void TaskStream::flush() {
+  state_->Flush();
+}
+void TaskStream::close() {
+  state_->Close();
+}
+std::optional<Outcome> TaskStream::next() {
+  return state_->Next();
+}
+bool TaskStream::has_outcome() {
+  return state_->HasOutcome();
+}
+uint64_t TaskStream::submitted() const {
+  return state_->submitted();
+}
 
 // ---------------------------------------------------------------- Pool
 
@@ -95,7 +112,8 @@ struct Pool::State {
   }
 };
 
-Pool::Pool(Client& client, const std::string& queue, PoolOptions options) : state_(std::make_shared<State>()) {
+Pool::Pool(Client& client, const std::string& queue, PoolOptions options)
+    : state_(std::make_shared<State>()) {
   internal::RequireHeaders(options.headers);
   state_->connection = client.connection_;
   state_->queue = queue;
@@ -107,7 +125,8 @@ Pool::Pool(Client& client, const std::string& queue, PoolOptions options) : stat
   }
 }
 
-std::shared_ptr<const internal::PutSpec> Pool::SpecFor(const std::string& handler, std::string_view content_type) {
+std::shared_ptr<const internal::PutSpec> Pool::SpecFor(const std::string& handler,
+                                                       std::string_view content_type) {
   std::lock_guard lock(state_->mutex);
   auto& last = state_->last;
   if (!last || last->handler != handler || last->content_type != content_type) {
@@ -135,21 +154,25 @@ uint64_t Pool::submit_raw(const std::string& handler, std::string_view payload, 
   spec->watch = false;
   spec->timeout_ms = internal::ToTimeoutMs("timeout", timeout);
   spec->no_wait = timeout.count() == 0;
-  return state_->connection->Put(spec, 1, [&](size_t) { return payload; }, timeout)[0];
+  return state_->connection->Put(
+      spec, 1, [&](size_t) { return payload; }, timeout)[0];
 }
 
 TaskStream Pool::stream(const std::string& handler, bool ordered) {
   state_->RequireOpen();
   return TaskStream(std::make_shared<internal::TaskStreamState>(
-      state_->connection, state_->MakeSpec(handler, {}), state_->MakeSpec(handler, kMsgpackType), state_->outstanding,
-      state_->options.window, ordered));
+      state_->connection, state_->MakeSpec(handler, {}), state_->MakeSpec(handler, kMsgpackType),
+      state_->outstanding, state_->options.window, ordered));
 }
 
-void Pool::close() { state_->closed.store(true); }
+void Pool::close() {
+  state_->closed.store(true);
+}
 
 void Pool::join(Millis timeout) {
   if (!state_->closed.load()) throw InvalidArgument("close() the pool before join()");
-  if (!state_->outstanding->WaitForNone(After(timeout))) throw Timeout("tasks of the pool are still under way");
+  if (!state_->outstanding->WaitForNone(After(timeout)))
+    throw Timeout("tasks of the pool are still under way");
 }
 
 }  // namespace joinq

@@ -26,9 +26,7 @@ class ProduceLink {
   // Wakes the thread that drains a completion queue.
   class Waker {
    public:
-    void Wake(grpc::CompletionQueue* queue) {
-      alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), &tag_);
-    }
+    void Wake(grpc::CompletionQueue* queue) { alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), &tag_); }
 
    private:
     Tag tag_{Event::kWake, nullptr};
@@ -50,7 +48,7 @@ class ProduceLink {
   const grpc::Status& status() const { return status_; }
 
   // What the owner notes about it; by the owner's lock.
-  bool broken = false;     // an operation failed: no new ones but Finish
+  bool broken = false;  // an operation failed: no new ones but Finish
   bool welcomed = false;
   bool reading = false;
   bool finishing = false;

@@ -19,9 +19,9 @@ constexpr auto kNever = Clock::time_point::max();
 constexpr std::chrono::milliseconds kBackoffFirst{50};
 constexpr std::chrono::milliseconds kBackoffMax{2'000};
 constexpr std::chrono::milliseconds kCloseGrace{500};
-constexpr uint32_t kCorkTasks = 256;          // a corked message goes out with so many
-constexpr size_t kTakenAlone = 4096;          // results taken that are worth a message of their own
-constexpr int kControlEntriesMax = 16'384;    // of one kind in one message
+constexpr uint32_t kCorkTasks = 256;        // a corked message goes out with so many
+constexpr size_t kTakenAlone = 4096;        // results taken that are worth a message of their own
+constexpr int kControlEntriesMax = 16'384;  // of one kind in one message
 constexpr uint64_t kPayloadBytesMax = kMessageBytesMax - 65'536;
 
 uint64_t RandomId() {
@@ -32,8 +32,9 @@ uint64_t RandomId() {
 
 // Errors that trying again will not cure.
 bool IsFinal(const absl::Status& status) {
-  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsUnimplemented(status) ||
-         absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) ||
+         absl::IsUnimplemented(status) || absl::IsInvalidArgument(status) ||
+         absl::IsFailedPrecondition(status);
 }
 
 }  // namespace
@@ -87,14 +88,15 @@ bool Producer::WindowFull(size_t bytes) const {
          (unacked_ > 0 && unacked_bytes_ + bytes > options_.window_bytes);
 }
 
-absl::StatusOr<uint64_t> Producer::Submit(const std::shared_ptr<const PutSpec>& spec, std::string_view payload,
-                                          std::shared_ptr<ResultSink> sink, uint64_t cookie, bool more,
-                                          Clock::time_point deadline) {
+absl::StatusOr<uint64_t> Producer::Submit(const std::shared_ptr<const PutSpec>& spec,
+                                          std::string_view payload, std::shared_ptr<ResultSink> sink,
+                                          uint64_t cookie, bool more, Clock::time_point deadline) {
   Lock lock(mutex_);
-  const uint64_t bytes_max = payload_bytes_max_ > 0 ? std::min<uint64_t>(payload_bytes_max_, kPayloadBytesMax)
-                                                    : kPayloadBytesMax;
+  const uint64_t bytes_max =
+      payload_bytes_max_ > 0 ? std::min<uint64_t>(payload_bytes_max_, kPayloadBytesMax) : kPayloadBytesMax;
   if (payload.size() > bytes_max) {
-    return InvalidField("payload", absl::StrFormat("has %d bytes; at most %d are allowed", payload.size(), bytes_max));
+    return InvalidField("payload",
+                        absl::StrFormat("has %d bytes; at most %d are allowed", payload.size(), bytes_max));
   }
   if (WindowFull(payload.size())) {
     corked_ = false;
@@ -111,8 +113,8 @@ absl::StatusOr<uint64_t> Producer::Submit(const std::shared_ptr<const PutSpec>& 
     --window_waiters_;
     if (!room) return absl::DeadlineExceededError("too many puts of this client wait for room already");
   }
-  const uint64_t tag =
-      puts_.Add({std::move(sink), cookie, 0, nullptr, static_cast<uint32_t>(payload.size()), spec->watch, State::kUnacked});
+  const uint64_t tag = puts_.Add({std::move(sink), cookie, 0, nullptr, static_cast<uint32_t>(payload.size()),
+                                  spec->watch, State::kUnacked});
   puts_.Find(tag)->message = outgoing_.Append(tag, spec, payload);
   ++unacked_;
   unacked_bytes_ += payload.size();
@@ -377,7 +379,8 @@ void Producer::TakeErrors(const v1::ProduceResponse& response) {
     absl::Status status(static_cast<absl::StatusCode>(error.code()), error.message());
     if (status.ok()) status = absl::UnknownError("refused without a reason");
     if (!error.field().empty()) status = WithField(std::move(status), error.field());
-    fired_.push_back({std::move(put->sink), put->cookie, 0, Fired::Call::kRefused, nullptr, std::move(status)});
+    fired_.push_back(
+        {std::move(put->sink), put->cookie, 0, Fired::Call::kRefused, nullptr, std::move(status)});
     puts_.Erase(error.tag());
   }
 }
@@ -388,7 +391,8 @@ void Producer::TakeResults(v1::ProduceResponse* response) {
     if (put == nullptr) continue;  // told already, or withdrawn
     if (put->state == State::kUnacked) Settle(put);
     taken_.push_back(result.task_id());
-    fired_.push_back({std::move(put->sink), put->cookie, result.task_id(), Fired::Call::kResult, &result, {}});
+    fired_.push_back(
+        {std::move(put->sink), put->cookie, result.task_id(), Fired::Call::kResult, &result, {}});
     puts_.Erase(result.tag());
   }
 }
@@ -468,10 +472,12 @@ void Producer::Requeue() {
 absl::Status Producer::GiveUpStatus() const {
   const auto seconds = std::chrono::duration<double>(options_.unavailable_after).count();
   if (link_ && last_error_.ok()) {
-    return absl::UnavailableError(absl::StrFormat("no answer from the broker at %s for %g s", options_.address, seconds));
+    return absl::UnavailableError(
+        absl::StrFormat("no answer from the broker at %s for %g s", options_.address, seconds));
   }
-  return absl::UnavailableError(absl::StrFormat("no broker at %s for %.1f s, is joinqd running there? (%s)", options_.address,
-                                                seconds, last_error_.ok() ? "no connection" : last_error_.message()));
+  return absl::UnavailableError(absl::StrFormat("no broker at %s for %.1f s, is joinqd running there? (%s)",
+                                                options_.address, seconds,
+                                                last_error_.ok() ? "no connection" : last_error_.message()));
 }
 
 void Producer::GiveUp(const absl::Status& status) {

@@ -122,7 +122,7 @@ class Producer {
   bool lingering_ ABSL_GUARDED_BY(mutex_) = false;  // the destructor waits for what is under way
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;   // the link is to end
   bool wake_pending_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<uint64_t> taken_ ABSL_GUARDED_BY(mutex_);  // results to be told as taken
+  std::vector<uint64_t> taken_ ABSL_GUARDED_BY(mutex_);                         // results to be told as taken
   std::vector<std::pair<uint64_t, uint64_t>> watches_ ABSL_GUARDED_BY(mutex_);  // tag, task: to be sent
   uint32_t payload_bytes_max_ ABSL_GUARDED_BY(mutex_) = 0;  // as the broker says; 0: unknown
   Clock::time_point give_up_at_ ABSL_GUARDED_BY(mutex_) = Clock::time_point::max();

@@ -49,16 +49,20 @@ void RequireCount(uint32_t count) {
 uint64_t Queue::put_raw(std::string_view payload, std::string_view content_type, Millis timeout,
                         const PutOptions& options) const {
   const auto spec = MakeSpec(name_, content_type, timeout, options);
-  return connection_->Put(spec, 1, [&](size_t) { return payload; }, timeout)[0];
+  return connection_->Put(
+      spec, 1, [&](size_t) { return payload; }, timeout)[0];
 }
 
 std::vector<uint64_t> Queue::put_batch(const std::vector<std::string>& payloads, Millis timeout,
                                        const PutOptions& options) const {
   const auto spec = MakeSpec(name_, {}, timeout, options);
-  return connection_->Put(spec, payloads.size(), [&](size_t i) { return std::string_view(payloads[i]); }, timeout);
+  return connection_->Put(
+      spec, payloads.size(), [&](size_t i) { return std::string_view(payloads[i]); }, timeout);
 }
 
-Task Queue::get_task(Millis timeout) const { return connection_->Get(name_, {.timeout = timeout, .ack = true})[0]; }
+Task Queue::get_task(Millis timeout) const {
+  return connection_->Get(name_, {.timeout = timeout, .ack = true})[0];
+}
 
 std::vector<std::string> Queue::get_batch(uint32_t count, Millis timeout) const {
   RequireCount(count);
@@ -74,15 +78,18 @@ bool Queue::full() const {
   return now.options.maxsize > 0 && now.stats.size >= now.options.maxsize;
 }
 
-QueueInfo Queue::info() const { return internal::GetQueueInfo(*connection_, name_); }
+QueueInfo Queue::info() const {
+  return internal::GetQueueInfo(*connection_, name_);
+}
 
 void Queue::close() const {
   v1::CloseRequest request;
   request.set_queue(name_);
   v1::CloseResponse response;
-  ThrowIfError(Verb::kControl, Quoted("queue", name_), connection_->Control([&](grpc::ClientContext* context) {
-    return connection_->queues().Close(context, request, &response);
-  }));
+  ThrowIfError(Verb::kControl, Quoted("queue", name_),
+               connection_->Control([&](grpc::ClientContext* context) {
+                 return connection_->queues().Close(context, request, &response);
+               }));
 }
 
 Task JoinableQueue::get(Millis timeout, Millis lease) const {
@@ -97,7 +104,8 @@ std::vector<Task> JoinableQueue::get_batch(uint32_t count, Millis timeout, Milli
 void JoinableQueue::task_done(const std::vector<Task>& tasks) const {
   for (size_t first = 0; first < tasks.size(); first += kLeasesMax) {
     std::vector<Lease> leases;
-    for (size_t i = first; i < std::min(tasks.size(), first + kLeasesMax); ++i) leases.push_back(tasks[i].lease());
+    for (size_t i = first; i < std::min(tasks.size(), first + kLeasesMax); ++i)
+      leases.push_back(tasks[i].lease());
     v1::DoneRequest request;
     internal::CallWithLeases(*connection_, name_, leases, &request, &v1::QueueService::Stub::Done);
   }
@@ -107,11 +115,12 @@ void JoinableQueue::join(Millis timeout) const {
   v1::JoinRequest request;
   request.set_queue(name_);
   v1::JoinResponse response;
-  const absl::Status status = connection_->Parked(timeout, [&](grpc::ClientContext* context, uint32_t slice_ms) {
-    request.set_timeout_ms(slice_ms);
-    request.set_no_wait(slice_ms == 0);
-    return connection_->parked_queues().Join(context, request, &response);
-  });
+  const absl::Status status =
+      connection_->Parked(timeout, [&](grpc::ClientContext* context, uint32_t slice_ms) {
+        request.set_timeout_ms(slice_ms);
+        request.set_no_wait(slice_ms == 0);
+        return connection_->parked_queues().Join(context, request, &response);
+      });
   if (absl::IsDeadlineExceeded(status)) throw Timeout(Quoted("queue", name_) + " still has unfinished tasks");
   ThrowIfError(Verb::kWait, Quoted("queue", name_), status);
 }

@@ -15,36 +15,59 @@ constexpr size_t kErrorDetailMax = 16'384;
 
 }  // namespace
 
-std::string Lease::to_string() const { return absl::StrCat(task_id, "-", epoch, "-", sequence); }
+std::string Lease::to_string() const {
+  return absl::StrCat(task_id, "-", epoch, "-", sequence);
+}
 
 std::optional<Lease> Lease::parse(std::string_view text) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(absl::string_view(text.data(), text.size()), '-');
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(absl::string_view(text.data(), text.size()), '-');
   Lease lease;
   if (parts.size() != 3) return std::nullopt;
   uint64_t* const numbers[] = {&lease.task_id, &lease.epoch, &lease.sequence};
   for (int i = 0; i < 3; ++i) {
-    if (parts[i].empty() || parts[i].find_first_not_of("0123456789") != absl::string_view::npos) return std::nullopt;
+    if (parts[i].empty() || parts[i].find_first_not_of("0123456789") != absl::string_view::npos)
+      return std::nullopt;
     if (!absl::SimpleAtoi(parts[i], numbers[i])) return std::nullopt;
   }
   if (lease.task_id == 0) return std::nullopt;
   return lease;
 }
 
-uint64_t Task::id() const { return data_->id; }
-const std::string& Task::queue() const { return data_->queue; }
-const std::string& Task::handler() const { return data_->handler; }
-const std::string& Task::payload() const { return data_->payload; }
-const std::string& Task::content_type() const { return data_->content_type; }
-const Headers& Task::headers() const { return data_->headers; }
-uint32_t Task::attempt() const { return data_->attempt; }
-const Lease& Task::lease() const { return data_->lease; }
-Millis Task::lease_time() const { return data_->lease_time; }
+uint64_t Task::id() const {
+  return data_->id;
+}
+const std::string& Task::queue() const {
+  return data_->queue;
+}
+const std::string& Task::handler() const {
+  return data_->handler;
+}
+const std::string& Task::payload() const {
+  return data_->payload;
+}
+const std::string& Task::content_type() const {
+  return data_->content_type;
+}
+const Headers& Task::headers() const {
+  return data_->headers;
+}
+uint32_t Task::attempt() const {
+  return data_->attempt;
+}
+const Lease& Task::lease() const {
+  return data_->lease;
+}
+Millis Task::lease_time() const {
+  return data_->lease_time;
+}
 
 void Task::done_raw(std::string_view result, std::string_view content_type) const {
   v1::DoneRequest request;
   request.set_result(result.data(), result.size());
   request.set_content_type(content_type.data(), content_type.size());
-  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request, &v1::QueueService::Stub::Done);
+  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
+                           &v1::QueueService::Stub::Done);
 }
 
 void Task::fail(std::string_view message, bool final, std::string_view detail) const {
@@ -56,7 +79,8 @@ void Task::fail(std::string_view message, bool final, std::string_view detail) c
   error->set_message(internal::ValidUtf8(message));
   error->set_detail(internal::ValidUtf8(detail));
   error->set_final(final);
-  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request, &v1::QueueService::Stub::Fail);
+  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
+                           &v1::QueueService::Stub::Fail);
 }
 
 void Task::release(Millis delay) const {
@@ -69,7 +93,8 @@ void Task::release(Millis delay) const {
 void Task::extend(Millis lease) const {
   v1::ExtendRequest request;
   request.set_lease_ms(internal::ToMs("lease", lease));
-  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request, &v1::QueueService::Stub::Extend);
+  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
+                           &v1::QueueService::Stub::Extend);
 }
 
 }  // namespace joinq

@@ -77,8 +77,8 @@ void OutcomeCollector::Wake() {
 // ---------------------------------------------------------------- stream
 
 TaskStreamState::TaskStreamState(std::shared_ptr<Connection> connection, std::shared_ptr<const PutSpec> raw,
-                                 std::shared_ptr<const PutSpec> packed, std::shared_ptr<Outstanding> outstanding,
-                                 uint32_t window, bool ordered)
+                                 std::shared_ptr<const PutSpec> packed,
+                                 std::shared_ptr<Outstanding> outstanding, uint32_t window, bool ordered)
     : connection_(std::move(connection)),
       raw_spec_(std::move(raw)),
       packed_spec_(std::move(packed)),
@@ -93,7 +93,8 @@ bool TaskStreamState::HasRoom() const {
 }
 
 void TaskStreamState::Submit(std::string_view payload, std::string_view content_type, bool more) {
-  if (closed_.load(std::memory_order_acquire)) throw Closed("the task stream is closed: it takes no more submits");
+  if (closed_.load(std::memory_order_acquire))
+    throw Closed("the task stream is closed: it takes no more submits");
   if (!HasRoom()) {
     Flush();
     std::unique_lock lock(room_mutex_);
@@ -111,7 +112,9 @@ void TaskStreamState::Submit(std::string_view payload, std::string_view content_
   if (!tag.ok()) collector_->Add(FailedOutcome(index, 0, FailureKind::not_put, tag.status()));
 }
 
-void TaskStreamState::Flush() { connection_->producer().Flush(); }
+void TaskStreamState::Flush() {
+  connection_->producer().Flush();
+}
 
 void TaskStreamState::Close() {
   Flush();

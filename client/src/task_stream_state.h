@@ -55,8 +55,8 @@ class OutcomeCollector : public ResultSink {
 class TaskStreamState {
  public:
   TaskStreamState(std::shared_ptr<Connection> connection, std::shared_ptr<const PutSpec> raw,
-                  std::shared_ptr<const PutSpec> packed, std::shared_ptr<Outstanding> outstanding, uint32_t window,
-                  bool ordered);
+                  std::shared_ptr<const PutSpec> packed, std::shared_ptr<Outstanding> outstanding,
+                  uint32_t window, bool ordered);
 
   void Submit(std::string_view payload, std::string_view content_type, bool more);
   bool HasRoom() const;

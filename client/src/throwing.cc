@@ -11,22 +11,33 @@ namespace joinq {
 
 const char* to_string(FailureKind kind) {
   switch (kind) {
-    case FailureKind::handler_error: return "handler error";
-    case FailureKind::time_limit: return "time limit";
-    case FailureKind::unknown_handler: return "unknown handler";
-    case FailureKind::crash: return "crash";
-    case FailureKind::out_of_memory: return "out of memory";
-    case FailureKind::host_lost: return "host lost";
-    case FailureKind::bad_arguments: return "bad arguments";
-    case FailureKind::cancelled: return "cancelled";
-    case FailureKind::forgotten: return "forgotten";
-    case FailureKind::not_put: return "not put";
+    case FailureKind::handler_error:
+      return "handler error";
+    case FailureKind::time_limit:
+      return "time limit";
+    case FailureKind::unknown_handler:
+      return "unknown handler";
+    case FailureKind::crash:
+      return "crash";
+    case FailureKind::out_of_memory:
+      return "out of memory";
+    case FailureKind::host_lost:
+      return "host lost";
+    case FailureKind::bad_arguments:
+      return "bad arguments";
+    case FailureKind::cancelled:
+      return "cancelled";
+    case FailureKind::forgotten:
+      return "forgotten";
+    case FailureKind::not_put:
+      return "not put";
   }
   return "error";
 }
 
 TaskFailed::TaskFailed(uint64_t task_id, FailureKind kind, std::string message, std::string detail)
-    : Error(absl::StrCat(task_id == 0 ? "task" : absl::StrCat("task ", task_id), " failed: ", to_string(kind), ": ", message)),
+    : Error(absl::StrCat(task_id == 0 ? "task" : absl::StrCat("task ", task_id), " failed: ", to_string(kind),
+                         ": ", message)),
       task_id_(task_id),
       kind_(kind),
       message_(std::move(message)),
@@ -57,7 +68,8 @@ void ThrowIfError(Verb verb, std::string_view what_view, const absl::Status& sta
   const std::string field = FieldOf(status);
   absl::string_view why = status.message();
   // The field's name helps with bad values only.
-  if (!field.empty() && status.code() != StatusCode::kInvalidArgument) absl::ConsumePrefix(&why, field + ": ");
+  if (!field.empty() && status.code() != StatusCode::kInvalidArgument)
+    absl::ConsumePrefix(&why, field + ": ");
   const std::string message = absl::StrCat(what, ": ", why);
   switch (status.code()) {
     case StatusCode::kDeadlineExceeded:
@@ -90,12 +102,18 @@ FailureKind KindOf(v1::Outcome outcome, v1::FailureKind kind) {
   if (outcome == v1::OUTCOME_CANCELLED) return FailureKind::cancelled;
   if (outcome == v1::OUTCOME_UNSPECIFIED) return FailureKind::forgotten;
   switch (kind) {
-    case v1::FAILURE_KIND_TIME_LIMIT: return FailureKind::time_limit;
-    case v1::FAILURE_KIND_UNKNOWN_HANDLER: return FailureKind::unknown_handler;
-    case v1::FAILURE_KIND_CRASH: return FailureKind::crash;
-    case v1::FAILURE_KIND_OUT_OF_MEMORY: return FailureKind::out_of_memory;
-    case v1::FAILURE_KIND_HOST_LOST: return FailureKind::host_lost;
-    case v1::FAILURE_KIND_BAD_ARGUMENTS: return FailureKind::bad_arguments;
+    case v1::FAILURE_KIND_TIME_LIMIT:
+      return FailureKind::time_limit;
+    case v1::FAILURE_KIND_UNKNOWN_HANDLER:
+      return FailureKind::unknown_handler;
+    case v1::FAILURE_KIND_CRASH:
+      return FailureKind::crash;
+    case v1::FAILURE_KIND_OUT_OF_MEMORY:
+      return FailureKind::out_of_memory;
+    case v1::FAILURE_KIND_HOST_LOST:
+      return FailureKind::host_lost;
+    case v1::FAILURE_KIND_BAD_ARGUMENTS:
+      return FailureKind::bad_arguments;
     default:
       return outcome == v1::OUTCOME_CRASHED ? FailureKind::crash : FailureKind::handler_error;
   }
@@ -127,8 +145,9 @@ Outcome FailedOutcome(uint64_t index, uint64_t task_id, FailureKind kind, const 
 
 uint32_t ToMs(std::string_view field, Millis time) {
   if (time.count() < 0 || time.count() > kDurationMsMax) {
-    throw InvalidArgument(absl::StrFormat("%s: must be 0 to %d ms, not %d", std::string(field), kDurationMsMax, time.count()),
-                          std::string(field));
+    throw InvalidArgument(
+        absl::StrFormat("%s: must be 0 to %d ms, not %d", std::string(field), kDurationMsMax, time.count()),
+        std::string(field));
   }
   return static_cast<uint32_t>(time.count());
 }

@@ -50,7 +50,9 @@ Time Broker::Tick() {
       }
       case TimerKind::kLeaseEnd: {
         Task* task = tasks_.Find(TaskId(timer.subject));
-        if (task == nullptr || task->state != TaskState::kLeased || task->holder != nullptr || task->when > now_) break;
+        if (task == nullptr || task->state != TaskState::kLeased || task->holder != nullptr ||
+            task->when > now_)
+          break;
         LeaseEnded(task);
         break;
       }
@@ -87,15 +89,18 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
   if (timed_out) {
     switch (waiter.kind) {
       case WaiterKind::kPut:
-        answer = absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" is full (maxsize ",
+        answer = absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(),
+                                                          "\" is full (maxsize ",
                                                           waiter.queue->options.maxsize, ")"));
         break;
       case WaiterKind::kGet:
-        answer = absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" is empty"));
+        answer =
+            absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" is empty"));
         break;
       case WaiterKind::kJoin:
-        answer = absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" still has ",
-                                                          waiter.queue->unfinished(), " unfinished task(s)"));
+        answer =
+            absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" still has ",
+                                                     waiter.queue->unfinished(), " unfinished task(s)"));
         break;
       case WaiterKind::kResult:
         answer = absl::DeadlineExceededError(absl::StrCat("task ", Raw(waiter.task), " is not finished yet"));
@@ -166,13 +171,22 @@ std::string Broker::CheckInvariants() const {
   const_cast<TaskTable&>(tasks_).ForEach([&](Task* task) {
     QueueStats& stats = counted[task->queue];
     switch (task->state) {
-      case TaskState::kReady: ++stats.ready; break;
-      case TaskState::kDelayed: ++stats.delayed; break;
-      case TaskState::kLeased: ++stats.leased; break;
+      case TaskState::kReady:
+        ++stats.ready;
+        break;
+      case TaskState::kDelayed:
+        ++stats.delayed;
+        break;
+      case TaskState::kLeased:
+        ++stats.leased;
+        break;
       case TaskState::kEnded:
-        if (task->outcome == Outcome::kUnfinished) problem = absl::StrCat("task ", Raw(task->id), " ended without outcome");
+        if (task->outcome == Outcome::kUnfinished)
+          problem = absl::StrCat("task ", Raw(task->id), " ended without outcome");
         return;
-      case TaskState::kNew: problem = absl::StrCat("task ", Raw(task->id), " has no state"); return;
+      case TaskState::kNew:
+        problem = absl::StrCat("task ", Raw(task->id), " has no state");
+        return;
     }
     stats.bytes += task->payload.size();
   });
@@ -181,11 +195,13 @@ std::string Broker::CheckInvariants() const {
     if (stats.ready != queue->ready_count || stats.delayed != queue->delayed_count ||
         stats.leased != queue->leased_count || stats.bytes != queue->bytes) {
       problem = absl::StrCat("queue ", name, " counts ", queue->ready_count, "/", queue->delayed_count, "/",
-                             queue->leased_count, "/", queue->bytes, " but holds ", stats.ready, "/", stats.delayed, "/",
-                             stats.leased, "/", stats.bytes);
+                             queue->leased_count, "/", queue->bytes, " but holds ", stats.ready, "/",
+                             stats.delayed, "/", stats.leased, "/", stats.bytes);
     }
-    if (queue->unfinished() == 0 && !queue->joins.empty()) problem = absl::StrCat("queue ", name, ": a join sleeps at 0");
-    if (queue->ready_count > 0 && !queue->gets.empty()) problem = absl::StrCat("queue ", name, ": a get sleeps on a ready task");
+    if (queue->unfinished() == 0 && !queue->joins.empty())
+      problem = absl::StrCat("queue ", name, ": a join sleeps at 0");
+    if (queue->ready_count > 0 && !queue->gets.empty())
+      problem = absl::StrCat("queue ", name, ": a get sleeps on a ready task");
     if (!queue->puts.empty() && queue->HasRoomFor(queue->puts.front().tasks.size())) {
       problem = absl::StrCat("queue ", name, ": a put sleeps though there is room");
     }

@@ -41,14 +41,14 @@ namespace joinq::core {
 
 struct Limits {
   uint32_t max_payload_bytes = 1 << 20;
-  uint64_t memory_bytes = 4ull << 30;       // payloads and task records; puts beyond it are refused
-  Millis worker_timeout{15'000};            // silence after which a worker is dead
-  Millis worker_grace{3'000};               // for reconnecting after its stream broke
-  Millis producer_grace{600'000};           // how long a producer's tags are kept without a stream
+  uint64_t memory_bytes = 4ull << 30;  // payloads and task records; puts beyond it are refused
+  Millis worker_timeout{15'000};       // silence after which a worker is dead
+  Millis worker_grace{3'000};          // for reconnecting after its stream broke
+  Millis producer_grace{600'000};      // how long a producer's tags are kept without a stream
   uint32_t queues_max = 100'000;
-  uint32_t parked_calls_max = 100'000;      // in total
-  uint32_t producer_tags_max = 1 << 20;     // unacknowledged puts of one producer
-  uint64_t journal_bytes_min = 64ull << 20; // a journal below this is left alone
+  uint32_t parked_calls_max = 100'000;       // in total
+  uint32_t producer_tags_max = 1 << 20;      // unacknowledged puts of one producer
+  uint64_t journal_bytes_min = 64ull << 20;  // a journal below this is left alone
 };
 
 // How a holder ends its lease.
@@ -87,7 +87,8 @@ class Broker {
   absl::StatusOr<QueueView> CreateQueue(std::string_view name, QueueOptions options, bool allow_existing);
   absl::StatusOr<QueueView> GetQueue(std::string_view name) const;
   // In the order of names, those greater than `after` that start with `prefix`.
-  std::vector<QueueView> ListQueues(std::string_view prefix, std::string_view after, size_t limit, bool* more) const;
+  std::vector<QueueView> ListQueues(std::string_view prefix, std::string_view after, size_t limit,
+                                    bool* more) const;
   absl::Status CloseQueue(std::string_view name);
   absl::StatusOr<uint64_t> PurgeQueue(std::string_view name);
   absl::Status DeleteQueue(std::string_view name, bool force);
@@ -128,7 +129,9 @@ class Broker {
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
   // Whether the stream is still the one that its worker or producer speaks through.
-  bool IsCurrent(CallerId stream) const { return workers_by_stream_.contains(stream) || producers_by_stream_.contains(stream); }
+  bool IsCurrent(CallerId stream) const {
+    return workers_by_stream_.contains(stream) || producers_by_stream_.contains(stream);
+  }
 
   // ---- callers
   void CallerGone(CallerId caller);
@@ -210,7 +213,9 @@ class Broker {
   }
   void Relocate();
 
-  static uint64_t MemoryOf(const Task& task) { return sizeof(Task) + 32 + task.payload.size() + task.headers.size(); }
+  static uint64_t MemoryOf(const Task& task) {
+    return sizeof(Task) + 32 + task.payload.size() + task.headers.size();
+  }
 
   const Limits limits_;
   const uint64_t epoch_;

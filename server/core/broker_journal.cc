@@ -59,7 +59,9 @@ void Broker::Relocate() {
     if (entry->relocated < entry->tasks.size()) break;
     for (QueueId id : entry->queues) {
       auto it = queues_by_id_.find(id);
-      if (it == queues_by_id_.end() || it->second->dirty_since == 0 || it->second->dirty_since > entry->number) continue;
+      if (it == queues_by_id_.end() || it->second->dirty_since == 0 ||
+          it->second->dirty_since > entry->number)
+        continue;
       sink_->PutQueueRow(RecordOf(*it->second), as_of);
       it->second->dirty_since = 0;
       it->second->has_row = true;

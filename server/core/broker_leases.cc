@@ -13,9 +13,10 @@ namespace {
 constexpr uint64_t kTasksPerTurn = 32;
 
 absl::Status StaleLease(const LeaseRef& lease) {
-  return FieldError(absl::StatusCode::kFailedPrecondition, "lease",
-                    absl::StrCat("stale lease ", Raw(lease.task), "-", lease.token.epoch, "-", lease.token.sequence,
-                                 ": it ran out, was given back, or belongs to an older delivery"));
+  return FieldError(
+      absl::StatusCode::kFailedPrecondition, "lease",
+      absl::StrCat("stale lease ", Raw(lease.task), "-", lease.token.epoch, "-", lease.token.sequence,
+                   ": it ran out, was given back, or belongs to an older delivery"));
 }
 
 }  // namespace
@@ -88,14 +89,16 @@ Task* Broker::FindLease(const LeaseRef& lease, bool* repeated) const {
   *repeated = false;
   if (lease.token.epoch != epoch_) return nullptr;
   Task* task = tasks_.Find(lease.task);
-  if (task != nullptr && task->state == TaskState::kLeased && task->lease_sequence == lease.token.sequence) return task;
+  if (task != nullptr && task->state == TaskState::kLeased && task->lease_sequence == lease.token.sequence)
+    return task;
   const Completed& last = (*completed_)[Raw(lease.task) % kCompletedSlots];
   *repeated = last.task == lease.task && last.sequence == lease.token.sequence;
   return nullptr;
 }
 
 // The leased tasks, without those whose completion is a repetition.
-absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_name, std::span<const LeaseRef> leases) {
+absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_name,
+                                                      std::span<const LeaseRef> leases) {
   auto found = FindQueue(queue_name);
   if (!found.ok()) return found.status();
   if (leases.empty()) return InvalidField("leases", "must not be empty");
@@ -106,8 +109,9 @@ absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_nam
     if (repeated) continue;
     if (task == nullptr) return StaleLease(lease);
     if (task->queue != *found) {
-      return InvalidField("queue", absl::StrCat("task ", Raw(task->id), " is in queue \"", task->queue->name.str(), "\", not in \"",
-                                                (*found)->name.str(), "\""));
+      return InvalidField("queue",
+                          absl::StrCat("task ", Raw(task->id), " is in queue \"", task->queue->name.str(),
+                                       "\", not in \"", (*found)->name.str(), "\""));
     }
     if (std::find(tasks.begin(), tasks.end(), task) == tasks.end()) tasks.push_back(task);
   }
@@ -174,18 +178,24 @@ void Broker::Get(CallerId caller, std::string_view name, const GetSpec& spec) {
   if (!found.ok()) return Answer(std::move(waiter), found.status());
   Queue* queue = waiter.queue = *found;
   if (spec.max_tasks < 1 || spec.max_tasks > 1000) {
-    return Answer(std::move(waiter), InvalidField("max_tasks", absl::StrCat("is ", spec.max_tasks, "; it must be from 1 to 1000")));
+    return Answer(std::move(waiter), InvalidField("max_tasks", absl::StrCat("is ", spec.max_tasks,
+                                                                            "; it must be from 1 to 1000")));
   }
   if (spec.lease_ms != 0 && (spec.lease_ms < kLeaseMsMin || spec.lease_ms > kLeaseMsMax)) {
-    return Answer(std::move(waiter), InvalidField("lease_ms", absl::StrCat("is ", spec.lease_ms, "; it must be from ", kLeaseMsMin, " to ", kLeaseMsMax)));
+    return Answer(std::move(waiter),
+                  InvalidField("lease_ms", absl::StrCat("is ", spec.lease_ms, "; it must be from ",
+                                                        kLeaseMsMin, " to ", kLeaseMsMax)));
   }
   if (spec.timeout_ms > kDurationMsMax) {
-    return Answer(std::move(waiter), InvalidField("timeout_ms", absl::StrCat("is ", spec.timeout_ms, "; at most ", kDurationMsMax, " is allowed")));
+    return Answer(std::move(waiter),
+                  InvalidField("timeout_ms", absl::StrCat("is ", spec.timeout_ms, "; at most ",
+                                                          kDurationMsMax, " is allowed")));
   }
   if (ServeGet(queue, waiter)) return Dispatch(queue);
   if (queue->closed && queue->unfinished() == 0) {
-    return Answer(std::move(waiter), FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                                                absl::StrCat("queue \"", queue->name.str(), "\" is closed and drained")));
+    return Answer(std::move(waiter),
+                  FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                             absl::StrCat("queue \"", queue->name.str(), "\" is closed and drained")));
   }
   if (spec.no_wait) return Answer(std::move(waiter), absl::DeadlineExceededError(""));
   if (absl::Status no = MayPark(caller); !no.ok()) return Answer(std::move(waiter), no);
@@ -197,7 +207,8 @@ absl::Status Broker::Done(std::string_view queue, std::span<const LeaseRef> leas
                           std::string_view content_type) {
   if (leases.size() > 1 && !result.empty()) return InvalidField("result", "goes with one lease only");
   if (result.size() > limits_.max_payload_bytes) {
-    return InvalidField("result", absl::StrCat("has ", result.size(), " bytes; at most ", limits_.max_payload_bytes, " are allowed"));
+    return InvalidField("result", absl::StrCat("has ", result.size(), " bytes; at most ",
+                                               limits_.max_payload_bytes, " are allowed"));
   }
   auto tasks = FindLeases(queue, leases);
   if (!tasks.ok()) return tasks.status();
@@ -220,7 +231,9 @@ absl::Status Broker::Fail(std::string_view queue, std::span<const LeaseRef> leas
 }
 
 absl::Status Broker::Release(std::string_view queue, std::span<const LeaseRef> leases, uint32_t delay_ms) {
-  if (delay_ms > kDurationMsMax) return InvalidField("delay_ms", absl::StrCat("is ", delay_ms, "; at most ", kDurationMsMax, " is allowed"));
+  if (delay_ms > kDurationMsMax)
+    return InvalidField("delay_ms",
+                        absl::StrCat("is ", delay_ms, "; at most ", kDurationMsMax, " is allowed"));
   auto tasks = FindLeases(queue, leases);
   if (!tasks.ok()) return tasks.status();
   // The last one first, so that they stand at the head in their old order.
@@ -245,7 +258,8 @@ absl::Status Broker::Extend(std::string_view queue, std::span<const LeaseRef> le
   if (!found.ok()) return found.status();
   if (lease_ms == 0) lease_ms = (*found)->options.lease_ms;
   if (lease_ms < kLeaseMsMin || lease_ms > kLeaseMsMax) {
-    return InvalidField("lease_ms", absl::StrCat("is ", lease_ms, "; it must be from ", kLeaseMsMin, " to ", kLeaseMsMax));
+    return InvalidField(
+        "lease_ms", absl::StrCat("is ", lease_ms, "; it must be from ", kLeaseMsMin, " to ", kLeaseMsMax));
   }
   auto tasks = FindLeases(queue, leases);
   if (!tasks.ok()) return tasks.status();
@@ -285,7 +299,8 @@ void Broker::FailAttempt(Task* task, const TaskError& error) {
   task->error->message.resize(std::min(task->error->message.size(), kErrorMessageBytesMax));
   task->error->detail.resize(std::min(task->error->detail.size(), kErrorDetailBytesMax));
   const bool crash = IsCrash(error.kind);
-  const bool final = error.final || error.kind == FailureKind::kUnknownHandler || error.kind == FailureKind::kBadArguments;
+  const bool final =
+      error.final || error.kind == FailureKind::kUnknownHandler || error.kind == FailureKind::kBadArguments;
   if (crash) {
     ++task->crashes;
   } else {
@@ -299,8 +314,8 @@ void Broker::FailAttempt(Task* task, const TaskError& error) {
   if (crash) {
     MakeReady(task, /*front=*/true);
   } else {
-    const auto whole = ExponentialDelay(Millis(task->policy.retry_delay_ms), Millis(task->policy.retry_delay_max_ms),
-                                        task->attempts - 1u);
+    const auto whole = ExponentialDelay(Millis(task->policy.retry_delay_ms),
+                                        Millis(task->policy.retry_delay_max_ms), task->attempts - 1u);
     std::uniform_int_distribution<int64_t> jitter(whole.count() - whole.count() / 4, whole.count());
     MakeDelayed(task, now_ + Millis(jitter(random_)));
   }

@@ -14,18 +14,21 @@ absl::Status Broker::CheckSpec(const PutSpec& spec) const {
   if (!spec.content_type.empty()) {
     if (absl::Status bad = CheckName("content_type", spec.content_type.view()); !bad.ok()) return bad;
   }
-  const std::pair<const char*, uint32_t> durations[] = {{"options.delay_ms", spec.delay_ms},
-                                                        {"options.retry_delay_ms", spec.policy.retry_delay_ms},
-                                                        {"options.retry_delay_max_ms", spec.policy.retry_delay_max_ms},
-                                                        {"options.result_ttl_ms", spec.policy.result_ttl_ms},
-                                                        {"timeout_ms", spec.timeout_ms}};
+  const std::pair<const char*, uint32_t> durations[] = {
+      {"options.delay_ms", spec.delay_ms},
+      {"options.retry_delay_ms", spec.policy.retry_delay_ms},
+      {"options.retry_delay_max_ms", spec.policy.retry_delay_max_ms},
+      {"options.result_ttl_ms", spec.policy.result_ttl_ms},
+      {"timeout_ms", spec.timeout_ms}};
   for (const auto& [field, value] : durations) {
-    if (value > kDurationMsMax) return InvalidField(field, absl::StrCat("is ", value, "; at most ", kDurationMsMax, " is allowed"));
+    if (value > kDurationMsMax)
+      return InvalidField(field, absl::StrCat("is ", value, "; at most ", kDurationMsMax, " is allowed"));
   }
   const std::pair<const char*, uint32_t> counts[] = {{"options.max_attempts", spec.policy.max_attempts},
                                                      {"options.max_crashes", spec.policy.max_crashes}};
   for (const auto& [field, value] : counts) {
-    if (value < 1 || value > 1000) return InvalidField(field, absl::StrCat("is ", value, "; it must be from 1 to 1000"));
+    if (value < 1 || value > 1000)
+      return InvalidField(field, absl::StrCat("is ", value, "; it must be from 1 to 1000"));
   }
   return absl::OkStatus();
 }
@@ -33,7 +36,8 @@ absl::Status Broker::CheckSpec(const PutSpec& spec) const {
 absl::Status Broker::CheckTask(const NewTask& task, size_t index) const {
   if (task.payload.size() > limits_.max_payload_bytes) {
     return InvalidField(absl::StrCat("tasks[", index, "].payload"),
-                        absl::StrCat("has ", task.payload.size(), " bytes; at most ", limits_.max_payload_bytes, " are allowed"));
+                        absl::StrCat("has ", task.payload.size(), " bytes; at most ",
+                                     limits_.max_payload_bytes, " are allowed"));
   }
   return absl::OkStatus();
 }
@@ -41,22 +45,25 @@ absl::Status Broker::CheckTask(const NewTask& task, size_t index) const {
 absl::Status Broker::MayPark(CallerId) const {
   if (stopping_) return absl::UnavailableError("the broker is stopping");
   if (waiters_.size() >= limits_.parked_calls_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", waiters_.size(), " waiting calls already, the most allowed"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there are ", waiters_.size(), " waiting calls already, the most allowed"));
   }
   return absl::OkStatus();
 }
 
 absl::Status Broker::MayPut(const Queue& queue, uint64_t bytes, uint64_t count) const {
   if (queue.closed) {
-    return FieldError(absl::StatusCode::kFailedPrecondition, "closed", absl::StrCat("queue \"", queue.name.str(), "\" is closed"));
+    return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                      absl::StrCat("queue \"", queue.name.str(), "\" is closed"));
   }
   if (queue.options.maxsize != 0 && count > queue.options.maxsize) {
-    return InvalidField("tasks", absl::StrCat(count, " tasks at once never fit queue \"", queue.name.str(), "\" with maxsize ",
-                                              queue.options.maxsize));
+    return InvalidField("tasks", absl::StrCat(count, " tasks at once never fit queue \"", queue.name.str(),
+                                              "\" with maxsize ", queue.options.maxsize));
   }
   if (memory_used_ + bytes + count * sizeof(Task) > limits_.memory_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the broker holds ", memory_used_ >> 20, " MiB of tasks, at its limit of ",
-                                                     limits_.memory_bytes >> 20, " MiB; consume some or raise --memory-limit"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the broker holds ", memory_used_ >> 20, " MiB of tasks, at its limit of ",
+                     limits_.memory_bytes >> 20, " MiB; consume some or raise --memory-limit"));
   }
   return absl::OkStatus();
 }
@@ -123,7 +130,9 @@ void Broker::Put(CallerId caller, const PutSpec& spec, std::vector<NewTask> task
 
 absl::Status Broker::AttachProducer(CallerId stream, uint64_t producer_id, std::string_view name) {
   if (producer_id == 0) return InvalidField("hello.producer_id", "must not be 0");
-  if (name.size() > kNameBytesMax) return InvalidField("hello.name", absl::StrCat("has ", name.size(), " bytes; at most ", kNameBytesMax, " are allowed"));
+  if (name.size() > kNameBytesMax)
+    return InvalidField("hello.name",
+                        absl::StrCat("has ", name.size(), " bytes; at most ", kNameBytesMax, " are allowed"));
   auto& slot = producers_[producer_id];
   if (slot == nullptr) {
     slot = std::make_unique<Producer>();
@@ -146,7 +155,9 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
   auto speaker = producers_by_stream_.find(stream);
   if (speaker == producers_by_stream_.end()) return;
   Producer* producer = speaker->second;
-  auto refuse = [&](uint64_t tag, absl::Status status) { effects_.put_refusals.push_back({stream, tag, std::move(status)}); };
+  auto refuse = [&](uint64_t tag, absl::Status status) {
+    effects_.put_refusals.push_back({stream, tag, std::move(status)});
+  };
   auto found = FindQueue(spec.queue);
   absl::Status bad = found.ok() ? CheckSpec(spec) : found.status();
   if (!bad.ok()) {
@@ -165,7 +176,8 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
       continue;
     }
     if (producer->tags.size() >= limits_.producer_tags_max) {
-      refuse(tag, absl::ResourceExhaustedError("too many puts whose acknowledgement was not confirmed: send acked_below"));
+      refuse(tag, absl::ResourceExhaustedError(
+                      "too many puts whose acknowledgement was not confirmed: send acked_below"));
       continue;
     }
     absl::Status no = CheckTask(task, i);

@@ -9,7 +9,8 @@ namespace {
 
 absl::Status CheckOptions(const QueueOptions& options) {
   if (options.lease_ms < kLeaseMsMin || options.lease_ms > kLeaseMsMax) {
-    return InvalidField("options.lease_ms", absl::StrCat("is ", options.lease_ms, "; it must be from ", kLeaseMsMin, " to ", kLeaseMsMax));
+    return InvalidField("options.lease_ms", absl::StrCat("is ", options.lease_ms, "; it must be from ",
+                                                         kLeaseMsMin, " to ", kLeaseMsMax));
   }
   return absl::OkStatus();
 }
@@ -20,7 +21,8 @@ absl::StatusOr<Queue*> Broker::FindQueue(std::string_view name) const {
   auto it = queues_.find(name);
   if (it != queues_.end()) return it->second.get();
   if (absl::Status bad = CheckName("queue", name); !bad.ok()) return bad;
-  return FieldError(absl::StatusCode::kNotFound, "queue", absl::StrCat("no queue \"", std::string(name), "\""));
+  return FieldError(absl::StatusCode::kNotFound, "queue",
+                    absl::StrCat("no queue \"", std::string(name), "\""));
 }
 
 Queue* Broker::AddQueue(QueueId id, std::string_view name, QueueOptions options) {
@@ -45,7 +47,8 @@ QueueRecord Broker::RecordOf(const Queue& queue) const {
   return record;
 }
 
-absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOptions options, bool allow_existing) {
+absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOptions options,
+                                              bool allow_existing) {
   if (absl::Status bad = CheckName("name", name); !bad.ok()) return bad;
   if (absl::Status bad = CheckOptions(options); !bad.ok()) return bad;
   if (auto it = queues_.find(name); it != queues_.end()) {
@@ -56,7 +59,8 @@ absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOption
     return it->second->View(now_);
   }
   if (queues_.size() >= limits_.queues_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", queues_.size(), " queues already, the most allowed"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there are ", queues_.size(), " queues already, the most allowed"));
   }
   Queue* queue = AddQueue(QueueId(counters_.next_queue++), name, options);
   counters_dirty_ = true;
@@ -71,11 +75,13 @@ absl::StatusOr<QueueView> Broker::GetQueue(std::string_view name) const {
   return (*queue)->View(now_);
 }
 
-std::vector<QueueView> Broker::ListQueues(std::string_view prefix, std::string_view after, size_t limit, bool* more) const {
+std::vector<QueueView> Broker::ListQueues(std::string_view prefix, std::string_view after, size_t limit,
+                                          bool* more) const {
   std::vector<QueueView> views;
   *more = false;
   auto it = after >= prefix ? queues_.upper_bound(after) : queues_.lower_bound(prefix);
-  for (; it != queues_.end() && absl::StartsWith(it->first, absl::string_view(prefix.data(), prefix.size())); ++it) {
+  for (; it != queues_.end() && absl::StartsWith(it->first, absl::string_view(prefix.data(), prefix.size()));
+       ++it) {
     if (views.size() == limit) {
       *more = true;
       break;
@@ -89,7 +95,9 @@ void Broker::AnswerAllParked(Queue*, WaiterList* list, const absl::Status& statu
   while (!list->empty()) Answer(waiters_.Take(list->front().id), status);
 }
 
-void Broker::AnswerJoins(Queue* queue, const absl::Status& status) { AnswerAllParked(queue, &queue->joins, status); }
+void Broker::AnswerJoins(Queue* queue, const absl::Status& status) {
+  AnswerAllParked(queue, &queue->joins, status);
+}
 
 absl::Status Broker::CloseQueue(std::string_view name) {
   auto found = FindQueue(name);
@@ -99,8 +107,9 @@ absl::Status Broker::CloseQueue(std::string_view name) {
   queue->closed = true;
   sink_->QueueClosed(queue->id);
   Touch(queue);
-  AnswerAllParked(queue, &queue->puts, FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                                                  absl::StrCat("queue \"", queue->name.str(), "\" is closed")));
+  AnswerAllParked(queue, &queue->puts,
+                  FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                             absl::StrCat("queue \"", queue->name.str(), "\" is closed")));
   if (queue->unfinished() == 0) {
     AnswerAllParked(queue, &queue->gets,
                     FieldError(absl::StatusCode::kFailedPrecondition, "closed",

@@ -8,11 +8,14 @@ namespace {
 
 constexpr int64_t kMillisPerSecond = 1000;
 
-int64_t SecondOf(Time time) { return (time.time_since_epoch().count() + kMillisPerSecond - 1) / kMillisPerSecond; }
+int64_t SecondOf(Time time) {
+  return (time.time_since_epoch().count() + kMillisPerSecond - 1) / kMillisPerSecond;
+}
 
 absl::Status UnknownTask(TaskId task) {
-  return FieldError(absl::StatusCode::kNotFound, "task_id",
-                    absl::StrCat("no task ", Raw(task), " with a result: unknown, not kept, or past its time to live"));
+  return FieldError(
+      absl::StatusCode::kNotFound, "task_id",
+      absl::StrCat("no task ", Raw(task), " with a result: unknown, not kept, or past its time to live"));
 }
 
 }  // namespace
@@ -35,7 +38,8 @@ void Broker::ShelveResult(Task* task) {
   const int64_t second = SecondOf(task->when);
   auto [bucket, added] = results_by_second_.try_emplace(second);
   bucket->second.PushBack(task);
-  if (added) timers_.Add(Time(Millis(second * kMillisPerSecond)), TimerKind::kResults, static_cast<uint64_t>(second));
+  if (added)
+    timers_.Add(Time(Millis(second * kMillisPerSecond)), TimerKind::kResults, static_cast<uint64_t>(second));
 }
 
 void Broker::DropResult(Task* task) {
@@ -134,7 +138,8 @@ void Broker::GetResult(CallerId caller, TaskId id, uint32_t wait_ms, bool forget
     return;
   }
   if (wait_ms > kDurationMsMax) {
-    return Answer(std::move(waiter), InvalidField("wait_ms", absl::StrCat("is ", wait_ms, "; at most ", kDurationMsMax, " is allowed")));
+    return Answer(std::move(waiter), InvalidField("wait_ms", absl::StrCat("is ", wait_ms, "; at most ",
+                                                                          kDurationMsMax, " is allowed")));
   }
   if (wait_ms == 0) return Answer(std::move(waiter), absl::DeadlineExceededError(""));
   if (absl::Status no = MayPark(caller); !no.ok()) return Answer(std::move(waiter), no);

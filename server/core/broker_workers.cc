@@ -16,7 +16,8 @@ absl::Status CheckProfile(const WorkerProfile& profile) {
   if (absl::Status bad = CheckName("hello.name", profile.name); !bad.ok()) return bad;
   if (profile.host.size() > 255) return InvalidField("hello.host", "is longer than 255 bytes");
   if (profile.queues.empty() || profile.queues.size() > 100) {
-    return InvalidField("hello.queues", absl::StrCat("has ", profile.queues.size(), " names; it needs 1 to 100"));
+    return InvalidField("hello.queues",
+                        absl::StrCat("has ", profile.queues.size(), " names; it needs 1 to 100"));
   }
   for (const std::string& name : profile.queues) {
     if (absl::Status bad = CheckName("hello.queues", name); !bad.ok()) return bad;
@@ -35,7 +36,8 @@ absl::StatusOr<WorkerWelcome> Broker::AttachWorker(CallerId stream, const Worker
   if (stopping_) return absl::UnavailableError("the broker is stopping");
   if (absl::Status bad = CheckProfile(profile); !bad.ok()) return bad;
   for (const std::string& name : profile.queues) {
-    if (auto created = CreateQueue(name, QueueOptions{}, /*allow_existing=*/true); !created.ok()) return created.status();
+    if (auto created = CreateQueue(name, QueueOptions{}, /*allow_existing=*/true); !created.ok())
+      return created.status();
   }
   auto& slot = workers_[profile.worker_id];
   if (slot == nullptr) {
@@ -87,7 +89,8 @@ void Broker::DetachQueues(WorkerSession* worker) {
 }
 
 void Broker::WorkerHeard(CallerId stream) {
-  if (auto it = workers_by_stream_.find(stream); it != workers_by_stream_.end()) it->second->last_heard = now_;
+  if (auto it = workers_by_stream_.find(stream); it != workers_by_stream_.end())
+    it->second->last_heard = now_;
 }
 
 void Broker::WorkerReports(CallerId stream, const WorkerStatus& status) {
@@ -192,12 +195,14 @@ void Broker::CheckWorkerTimer(uint64_t worker_id) {
 void Broker::EndWorker(WorkerSession* worker) {
   DetachQueues(worker);
   std::vector<Task*> leases;
-  for (Task* task = worker->leases.front(); task != nullptr; task = worker->leases.Next(task)) leases.push_back(task);
+  for (Task* task = worker->leases.front(); task != nullptr; task = worker->leases.Next(task))
+    leases.push_back(task);
   const size_t started = std::min<size_t>(leases.size(), std::max<uint32_t>(1, worker->profile.concurrency));
   std::vector<Queue*> touched;
   for (size_t i = leases.size(); i-- > 0;) {
     Task* task = leases[i];
-    if (std::find(touched.begin(), touched.end(), task->queue) == touched.end()) touched.push_back(task->queue);
+    if (std::find(touched.begin(), touched.end(), task->queue) == touched.end())
+      touched.push_back(task->queue);
     if (i < started) {
       TaskError error;
       error.kind = FailureKind::kHostLost;

@@ -52,9 +52,9 @@ struct ResultNotice {
 struct Reply {
   CallerId to = kNobody;
   absl::Status status;
-  std::vector<TaskId> task_ids;     // Put
-  std::vector<Delivery> deliveries; // Get
-  uint64_t count = 0;               // Purge
+  std::vector<TaskId> task_ids;          // Put
+  std::vector<Delivery> deliveries;      // Get
+  uint64_t count = 0;                    // Purge
   std::unique_ptr<ResultNotice> result;  // GetResult
   Name queue, handler;                   // GetResult
 };

@@ -37,8 +37,8 @@ struct Producer {
   CallerId stream = kNobody;
   Time ends = kNever;  // when a producer without a stream is forgotten
   uint64_t acked_below = 0;
-  uint64_t refs = 0;  // tasks that point here
-  bool forgotten = false;  // out of the index; freed with the last task
+  uint64_t refs = 0;                           // tasks that point here
+  bool forgotten = false;                      // out of the index; freed with the last task
   absl::flat_hash_map<uint64_t, TaskId> tags;  // not yet below acked_below; TaskId{0}: parked
 
   // Forgets every tag below `tag`.

@@ -20,7 +20,9 @@ bool Restorer::Includes(TaskId id) const {
   return it != task_rows_.end() && it->second >= entry_.number;
 }
 
-void Restorer::LoadCounters(const CounterRecord& counters) { broker_->counters_ = counters; }
+void Restorer::LoadCounters(const CounterRecord& counters) {
+  broker_->counters_ = counters;
+}
 
 void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
   Queue* queue = broker_->AddQueue(record.id, record.name, record.options);
@@ -90,7 +92,9 @@ void Restorer::BeginEntry(uint64_t number, size_t bytes) {
   entry_.bytes = bytes;
 }
 
-void Restorer::EndEntry() { broker_->ledger_.Restored(std::move(entry_)); }
+void Restorer::EndEntry() {
+  broker_->ledger_.Restored(std::move(entry_));
+}
 
 void Restorer::QueueCreated(const QueueRecord& record) {
   if (QueueOf(record.id) != nullptr || !Counts(record.id)) return;

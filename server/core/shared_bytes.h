@@ -41,7 +41,8 @@ class Blob {
   }
 
   std::string_view view() const {
-    return head_ == nullptr ? std::string_view() : std::string_view(reinterpret_cast<char*>(head_ + 1), head_->size);
+    return head_ == nullptr ? std::string_view()
+                            : std::string_view(reinterpret_cast<char*>(head_ + 1), head_->size);
   }
   size_t size() const { return head_ == nullptr ? 0 : head_->size; }
   bool empty() const { return head_ == nullptr; }
@@ -71,7 +72,9 @@ class Name {
   }
   ~Name() { Drop(); }
 
-  std::string_view view() const { return entry_ == nullptr ? std::string_view() : std::string_view(entry_->text); }
+  std::string_view view() const {
+    return entry_ == nullptr ? std::string_view() : std::string_view(entry_->text);
+  }
   std::string str() const { return std::string(view()); }
   bool empty() const { return entry_ == nullptr; }
   bool operator==(const Name& other) const { return entry_ == other.entry_; }
@@ -104,8 +107,12 @@ class Name {
   Entry* entry_ = nullptr;
 };
 
-inline size_t Name::Hash::operator()(const Entry* entry) const { return (*this)(std::string_view(entry->text)); }
-inline std::string_view Name::Equal::Text(const Entry* entry) { return entry->text; }
+inline size_t Name::Hash::operator()(const Entry* entry) const {
+  return (*this)(std::string_view(entry->text));
+}
+inline std::string_view Name::Equal::Text(const Entry* entry) {
+  return entry->text;
+}
 
 inline void Name::Drop() {
   if (entry_ != nullptr && --entry_->refs == 0) {

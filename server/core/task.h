@@ -24,13 +24,16 @@ struct WorkerSession;
 // kEnded covers the four outcomes; such a task lingers only while its result is kept.
 enum class TaskState : uint8_t { kNew = 0, kDelayed = 1, kReady = 2, kLeased = 3, kEnded = 4 };
 
-constexpr uint8_t StateBit(TaskState state) { return static_cast<uint8_t>(1u << static_cast<unsigned>(state)); }
+constexpr uint8_t StateBit(TaskState state) {
+  return static_cast<uint8_t>(1u << static_cast<unsigned>(state));
+}
 // kTransitions[from] is the set of states that may follow.
 inline constexpr std::array<uint8_t, 5> kTransitions = {
     /*new*/ uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady)),
     /*delayed*/ uint8_t(StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
     /*ready*/ uint8_t(StateBit(TaskState::kLeased) | StateBit(TaskState::kEnded)),
-    /*leased*/ uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
+    /*leased*/
+    uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
     /*ended*/ uint8_t(0),
 };
 constexpr bool MayFollow(TaskState from, TaskState to) {
@@ -48,12 +51,12 @@ struct ListHook {
 struct Task : ListHook {
   TaskId id{0};
   Queue* queue = nullptr;
-  Blob payload;   // the result's bytes once ended
-  Blob headers;   // encoded name\0value\0 pairs
+  Blob payload;  // the result's bytes once ended
+  Blob headers;  // encoded name\0value\0 pairs
   Name handler;
   Name content_type;  // the result's once ended
-  Time when{};    // delayed: due; ready: since; leased: end of the lease (kNever: the session's); ended: expiry
-  uint64_t lease_sequence = 0;  // of the newest lease in this epoch; 0: never leased in it
+  Time when{};  // delayed: due; ready: since; leased: end of the lease (kNever: the session's); ended: expiry
+  uint64_t lease_sequence = 0;      // of the newest lease in this epoch; 0: never leased in it
   WorkerSession* holder = nullptr;  // leased: null for a direct consumer
   Producer* producer = nullptr;
   uint64_t tag = 0;
@@ -65,7 +68,7 @@ struct Task : ListHook {
   uint16_t crashes = 0;
   TaskState state = TaskState::kNew;
   Outcome outcome = Outcome::kUnfinished;
-  bool watched = false;   // its producer's stream wants the result
+  bool watched = false;  // its producer's stream wants the result
   bool has_row = false;
 
   void MoveTo(TaskState next_state) {

@@ -52,7 +52,8 @@ class BeastServer final : public HttpServer {
       }
       if (connections_ >= kConnectionsMax) continue;  // closed at once
       ++connections_;
-      asio::co_spawn(io_, Serve(beast::tcp_stream(std::move(socket))), [this](std::exception_ptr) { --connections_; });
+      asio::co_spawn(io_, Serve(beast::tcp_stream(std::move(socket))),
+                     [this](std::exception_ptr) { --connections_; });
     }
   }
 
@@ -93,7 +94,8 @@ class BeastServer final : public HttpServer {
       response.set(beast::http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
       response.body() = WriteMetrics(co_await AskCore());
     } else {
-      response.result(path == "/metrics" ? beast::http::status::service_unavailable : beast::http::status::not_found);
+      response.result(path == "/metrics" ? beast::http::status::service_unavailable
+                                         : beast::http::status::not_found);
       response.body() = "try /metrics, /healthz or /readyz\n";
     }
     response.prepare_payload();
@@ -125,12 +127,15 @@ class BeastServer final : public HttpServer {
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(asio::io_context* io, const NetAddress& address,
                                                               rpc::CoreLoop* loop) {
   auto failed = [&](const beast::error_code& error) {
-    return absl::FailedPreconditionError(absl::StrCat("--http: cannot listen on ", address.ToString(), ": ", error.message()));
+    return absl::FailedPreconditionError(
+        absl::StrCat("--http: cannot listen on ", address.ToString(), ": ", error.message()));
   };
-  if (address.is_unix()) return absl::InvalidArgumentError("--http: a Unix socket is not supported; give HOST:PORT or off");
+  if (address.is_unix())
+    return absl::InvalidArgumentError("--http: a Unix socket is not supported; give HOST:PORT or off");
   beast::error_code error;
   tcp::resolver resolver(*io);
-  const auto found = resolver.resolve(address.host, std::to_string(address.port), tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(address.host, std::to_string(address.port), tcp::resolver::passive, error);
   if (error || found.empty()) return failed(error);
   const tcp::endpoint endpoint = found.begin()->endpoint();
   tcp::acceptor acceptor(*io);

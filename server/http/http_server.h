@@ -17,8 +17,8 @@ namespace joinq::http {
 class HttpServer {
  public:
   // Binds and starts to accept. Errors name the address.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(boost::asio::io_context* io, const NetAddress& address,
-                                                           rpc::CoreLoop* loop);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(boost::asio::io_context* io,
+                                                           const NetAddress& address, rpc::CoreLoop* loop);
   virtual ~HttpServer() = default;
   virtual NetAddress address() const = 0;
   // No more questions to the core from now on; /readyz says 503. The context's thread.

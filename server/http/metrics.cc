@@ -12,7 +12,8 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-MetricFamily& Family(std::vector<MetricFamily>* families, MetricType type, std::string name, std::string help) {
+MetricFamily& Family(std::vector<MetricFamily>* families, MetricType type, std::string name,
+                     std::string help) {
   MetricFamily& family = families->emplace_back();
   family.type = type;
   family.name = std::move(name);
@@ -51,15 +52,24 @@ std::string WriteMetrics(const Snapshot& snapshot) {
   auto single = [&](MetricType type, const char* name, const char* help, double value) {
     Add(&Family(&families, type, name, help), value);
   };
-  single(MetricType::Gauge, "joinq_tasks", "Tasks held, kept results included", static_cast<double>(snapshot.tasks));
-  single(MetricType::Gauge, "joinq_memory_bytes", "Memory of tasks and payloads", static_cast<double>(snapshot.memory_bytes));
-  single(MetricType::Gauge, "joinq_journal_bytes", "Journal not yet dropped", static_cast<double>(snapshot.journal_bytes));
-  single(MetricType::Gauge, "joinq_parked_calls", "Puts, gets, joins and waits for results that wait", static_cast<double>(snapshot.parked_calls));
-  single(MetricType::Gauge, "joinq_callers", "Calls and streams under way", static_cast<double>(snapshot.callers));
-  single(MetricType::Counter, "joinq_commits_total", "Synced commits", static_cast<double>(snapshot.loop.commits));
-  single(MetricType::Counter, "joinq_committed_bytes_total", "Bytes committed", static_cast<double>(snapshot.loop.committed_bytes));
-  single(MetricType::Counter, "joinq_rounds_total", "Rounds of the core thread", static_cast<double>(snapshot.loop.rounds));
-  single(MetricType::Counter, "joinq_events_total", "Completion-queue events", static_cast<double>(snapshot.loop.events));
+  single(MetricType::Gauge, "joinq_tasks", "Tasks held, kept results included",
+         static_cast<double>(snapshot.tasks));
+  single(MetricType::Gauge, "joinq_memory_bytes", "Memory of tasks and payloads",
+         static_cast<double>(snapshot.memory_bytes));
+  single(MetricType::Gauge, "joinq_journal_bytes", "Journal not yet dropped",
+         static_cast<double>(snapshot.journal_bytes));
+  single(MetricType::Gauge, "joinq_parked_calls", "Puts, gets, joins and waits for results that wait",
+         static_cast<double>(snapshot.parked_calls));
+  single(MetricType::Gauge, "joinq_callers", "Calls and streams under way",
+         static_cast<double>(snapshot.callers));
+  single(MetricType::Counter, "joinq_commits_total", "Synced commits",
+         static_cast<double>(snapshot.loop.commits));
+  single(MetricType::Counter, "joinq_committed_bytes_total", "Bytes committed",
+         static_cast<double>(snapshot.loop.committed_bytes));
+  single(MetricType::Counter, "joinq_rounds_total", "Rounds of the core thread",
+         static_cast<double>(snapshot.loop.rounds));
+  single(MetricType::Counter, "joinq_events_total", "Completion-queue events",
+         static_cast<double>(snapshot.loop.events));
 
   struct PerQueue {
     MetricType type;
@@ -68,16 +78,26 @@ std::string WriteMetrics(const Snapshot& snapshot) {
     uint64_t (*value)(const core::QueueStats&);
   };
   static constexpr PerQueue kPerQueue[] = {
-      {MetricType::Gauge, "joinq_queue_ready", "Tasks that could be delivered now", [](const core::QueueStats& s) { return s.ready; }},
-      {MetricType::Gauge, "joinq_queue_delayed", "Tasks that wait for their time", [](const core::QueueStats& s) { return s.delayed; }},
-      {MetricType::Gauge, "joinq_queue_leased", "Tasks in the hands of consumers", [](const core::QueueStats& s) { return s.leased; }},
-      {MetricType::Gauge, "joinq_queue_oldest_ready_ms", "Age of the oldest ready task", [](const core::QueueStats& s) { return s.oldest_ready_ms; }},
-      {MetricType::Gauge, "joinq_queue_consumers", "Workers that serve the queue", [](const core::QueueStats& s) { return uint64_t{s.consumers}; }},
-      {MetricType::Counter, "joinq_queue_put_total", "Tasks put", [](const core::QueueStats& s) { return s.put_total; }},
-      {MetricType::Counter, "joinq_queue_done_total", "Tasks that succeeded", [](const core::QueueStats& s) { return s.done_total; }},
-      {MetricType::Counter, "joinq_queue_dead_total", "Tasks that failed for good", [](const core::QueueStats& s) { return s.dead; }},
-      {MetricType::Counter, "joinq_queue_cancelled_total", "Tasks cancelled", [](const core::QueueStats& s) { return s.cancelled_total; }},
-      {MetricType::Counter, "joinq_queue_redelivered_total", "Deliveries beyond the first", [](const core::QueueStats& s) { return s.redelivered_total; }},
+      {MetricType::Gauge, "joinq_queue_ready", "Tasks that could be delivered now",
+       [](const core::QueueStats& s) { return s.ready; }},
+      {MetricType::Gauge, "joinq_queue_delayed", "Tasks that wait for their time",
+       [](const core::QueueStats& s) { return s.delayed; }},
+      {MetricType::Gauge, "joinq_queue_leased", "Tasks in the hands of consumers",
+       [](const core::QueueStats& s) { return s.leased; }},
+      {MetricType::Gauge, "joinq_queue_oldest_ready_ms", "Age of the oldest ready task",
+       [](const core::QueueStats& s) { return s.oldest_ready_ms; }},
+      {MetricType::Gauge, "joinq_queue_consumers", "Workers that serve the queue",
+       [](const core::QueueStats& s) { return uint64_t{s.consumers}; }},
+      {MetricType::Counter, "joinq_queue_put_total", "Tasks put",
+       [](const core::QueueStats& s) { return s.put_total; }},
+      {MetricType::Counter, "joinq_queue_done_total", "Tasks that succeeded",
+       [](const core::QueueStats& s) { return s.done_total; }},
+      {MetricType::Counter, "joinq_queue_dead_total", "Tasks that failed for good",
+       [](const core::QueueStats& s) { return s.dead; }},
+      {MetricType::Counter, "joinq_queue_cancelled_total", "Tasks cancelled",
+       [](const core::QueueStats& s) { return s.cancelled_total; }},
+      {MetricType::Counter, "joinq_queue_redelivered_total", "Deliveries beyond the first",
+       [](const core::QueueStats& s) { return s.redelivered_total; }},
   };
   for (const PerQueue& each : kPerQueue) {
     MetricFamily& family = Family(&families, each.type, each.name, each.help);

@@ -27,7 +27,9 @@ class Event {
  protected:
   ~Event() = default;
 };
-inline void* TagOf(Event* event) { return event; }
+inline void* TagOf(Event* event) {
+  return event;
+}
 
 // A coroutine that nobody waits for: it starts at once and ends by itself.
 struct Detached {

@@ -45,8 +45,9 @@ std::vector<core::LeaseRef> LeasesOf(const google::protobuf::RepeatedPtrField<v1
 core::TaskError ErrorOf(const v1::TaskError& error) {
   core::TaskError out;
   const int kind = error.kind();
-  out.kind = kind < 0 || kind > static_cast<int>(core::FailureKind::kBadArguments) ? core::FailureKind::kUnspecified
-                                                                                   : static_cast<core::FailureKind>(kind);
+  out.kind = kind < 0 || kind > static_cast<int>(core::FailureKind::kBadArguments)
+                 ? core::FailureKind::kUnspecified
+                 : static_cast<core::FailureKind>(kind);
   out.message = error.message();
   out.detail = error.detail();
   out.final = error.final();
@@ -79,7 +80,8 @@ core::WorkerStatus StatusOf(const v1::WorkerStatus& status) {
 absl::StatusOr<core::Blob> EncodeHeaders(const google::protobuf::RepeatedPtrField<v1::Header>& headers) {
   if (headers.empty()) return core::Blob();
   if (static_cast<size_t>(headers.size()) > kHeadersMax) {
-    return InvalidField("headers", absl::StrCat("there are ", headers.size(), "; at most ", kHeadersMax, " are allowed"));
+    return InvalidField(
+        "headers", absl::StrCat("there are ", headers.size(), "; at most ", kHeadersMax, " are allowed"));
   }
   std::string encoded;
   for (const auto& header : headers) {
@@ -88,7 +90,8 @@ absl::StatusOr<core::Blob> EncodeHeaders(const google::protobuf::RepeatedPtrFiel
       return InvalidField("headers.value", absl::StrCat("has ", header.value().size(), " bytes; at most ",
                                                         kHeaderValueBytesMax, " are allowed"));
     }
-    if (header.value().find('\0') != std::string::npos) return InvalidField("headers.value", "must not contain a NUL byte");
+    if (header.value().find('\0') != std::string::npos)
+      return InvalidField("headers.value", "must not contain a NUL byte");
     encoded.append(header.name()).push_back('\0');
     encoded.append(header.value()).push_back('\0');
   }

@@ -32,11 +32,13 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
   auto acquired = options.store->Acquire(0, "joinqd");
   if (!acquired.ok()) return acquired.status();
   core::ChangeSink* sink = loop->durable_ ? static_cast<core::ChangeSink*>(&loop->encoder_) : &loop->no_sink_;
-  loop->broker_ = std::make_unique<core::Broker>(options.limits, acquired->epoch, acquired->next_entry, sink, options.seed);
+  loop->broker_ = std::make_unique<core::Broker>(options.limits, acquired->epoch, acquired->next_entry, sink,
+                                                 options.seed);
   core::Restorer restorer(loop->broker_.get());
   uint64_t entries = 0;
-  absl::Status status = options.store->ScanRows(
-      0, [&](std::string_view key, std::string_view value) { return storage::DecodeRow(key, value, &restorer); });
+  absl::Status status = options.store->ScanRows(0, [&](std::string_view key, std::string_view value) {
+    return storage::DecodeRow(key, value, &restorer);
+  });
   if (!status.ok()) return status;
   status = options.store->ScanEntries(0, 0, [&](uint64_t number, std::string_view entry) {
     ++entries;
@@ -53,13 +55,15 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
   if (loop->durable_) {
     spdlog::info("restored {} task(s) in {} queue(s) from {} journal entries", loop->broker_->task_count(),
                  loop->broker_->queue_count(), entries);
-    loop->committer_ =
-        std::make_unique<storage::Committer>(options.store, 0, acquired->epoch, [raw = loop.get()] { raw->Wake(); });
+    loop->committer_ = std::make_unique<storage::Committer>(options.store, 0, acquired->epoch,
+                                                            [raw = loop.get()] { raw->Wake(); });
   }
   return loop;
 }
 
-CoreLoop::~CoreLoop() { committer_.reset(); }
+CoreLoop::~CoreLoop() {
+  committer_.reset();
+}
 
 void CoreLoop::Wake() {
   if (waking_.exchange(true)) return;
@@ -91,8 +95,9 @@ void CoreLoop::Run() {
     void* tag = nullptr;
     bool ok = false;
     const auto sleep = std::clamp(next_tick - Now(), core::Millis(0), kLongestSleep);
-    auto got = queue_->AsyncNext(&tag, &ok, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                                          gpr_time_from_millis(sleep.count(), GPR_TIMESPAN)));
+    auto got = queue_->AsyncNext(
+        &tag, &ok,
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(sleep.count(), GPR_TIMESPAN)));
     if (got == grpc::CompletionQueue::SHUTDOWN) return;
     broker_->BeginRound(Now());
     ++figures_.rounds;

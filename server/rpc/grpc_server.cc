@@ -31,14 +31,16 @@ absl::Status TryBind(const NetAddress& address) {
   if (address.is_unix()) {
     struct stat info {};
     if (::stat(address.unix_path.c_str(), &info) != 0) return absl::OkStatus();
-    if (!S_ISSOCK(info.st_mode)) return InvalidField(field, absl::StrCat(address.unix_path, " exists and is not a socket"));
+    if (!S_ISSOCK(info.st_mode))
+      return InvalidField(field, absl::StrCat(address.unix_path, " exists and is not a socket"));
     sockaddr_un peer{};
     peer.sun_family = AF_UNIX;
     std::strncpy(peer.sun_path, address.unix_path.c_str(), sizeof(peer.sun_path) - 1);
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const bool alive = ::connect(fd, reinterpret_cast<sockaddr*>(&peer), sizeof(peer)) == 0;
     ::close(fd);
-    if (alive) return absl::FailedPreconditionError(absl::StrCat(field, ": ", address.ToString(), " is in use"));
+    if (alive)
+      return absl::FailedPreconditionError(absl::StrCat(field, ": ", address.ToString(), " is in use"));
     ::unlink(address.unix_path.c_str());  // left behind by a broker that was killed
     return absl::OkStatus();
   }
@@ -46,7 +48,8 @@ absl::Status TryBind(const NetAddress& address) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found); error != 0) {
+  if (int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+      error != 0) {
     return InvalidField(field, absl::StrCat(address.ToString(), ": ", ::gai_strerror(error)));
   }
   absl::Status status;
@@ -54,7 +57,8 @@ absl::Status TryBind(const NetAddress& address) {
   const int one = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   if (fd < 0 || ::bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) {
-    status = absl::FailedPreconditionError(absl::StrCat(field, ": cannot listen on ", address.ToString(), ": ", std::strerror(errno)));
+    status = absl::FailedPreconditionError(
+        absl::StrCat(field, ": cannot listen on ", address.ToString(), ": ", std::strerror(errno)));
   }
   if (fd >= 0) ::close(fd);
   ::freeaddrinfo(found);
@@ -84,9 +88,12 @@ GrpcServer::~GrpcServer() {
   }
 }
 
-const std::vector<NetAddress>& GrpcServer::addresses() const { return parts_->addresses; }
+const std::vector<NetAddress>& GrpcServer::addresses() const {
+  return parts_->addresses;
+}
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<NetAddress>& addresses, CoreLoop* loop) {
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<NetAddress>& addresses,
+                                                              CoreLoop* loop) {
   auto parts = std::make_unique<Parts>();
   parts->loop = loop;
   parts->addresses = addresses;
@@ -117,7 +124,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   parts->server = builder.BuildAndStart();
   for (size_t i = 0; i < addresses.size(); ++i) {
     if (parts->server == nullptr || (!addresses[i].is_unix() && ports[i] == 0)) {
-      return absl::FailedPreconditionError(absl::StrCat("--listen: cannot listen on ", addresses[i].ToString()));
+      return absl::FailedPreconditionError(
+          absl::StrCat("--listen: cannot listen on ", addresses[i].ToString()));
     }
     if (!addresses[i].is_unix()) parts->addresses[i].port = static_cast<uint16_t>(ports[i]);
   }

@@ -15,7 +15,8 @@ class GrpcServer {
  public:
   // Binds every address and starts to serve; `loop` must then be Run on the
   // calling thread. Errors name the address: in use, not ours, not resolvable.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::vector<NetAddress>& addresses, CoreLoop* loop);
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::vector<NetAddress>& addresses,
+                                                           CoreLoop* loop);
   ~GrpcServer();
 
   // Where it listens, with the ports that were chosen for port 0.

@@ -15,8 +15,8 @@ using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
 bool Knows(std::string_view service) {
-  static constexpr std::array<std::string_view, 4> kNames = {"", "joinq.v1.QueueService", "joinq.v1.TaskService",
-                                                             "joinq.v1.WorkerService"};
+  static constexpr std::array<std::string_view, 4> kNames = {
+      "", "joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService"};
   return std::find(kNames.begin(), kNames.end(), service) != kNames.end();
 }
 
@@ -36,7 +36,8 @@ Detached ServeWatch(CoreLoop* loop, Service* service) {
   auto call = std::make_shared<WatchCall>(loop);
   call->done.Watch(&call->context);
   if (!co_await Op([&](void* tag) {
-        service->RequestWatch(&call->context, &call->request, &call->writer, loop->queue(), loop->queue(), tag);
+        service->RequestWatch(&call->context, &call->request, &call->writer, loop->queue(), loop->queue(),
+                              tag);
       })) {
     co_return;
   }
@@ -45,7 +46,8 @@ Detached ServeWatch(CoreLoop* loop, Service* service) {
   loop->targets().Add(call->id, call.get());
   call->done.Keep(call, [raw = call.get()] { raw->changed.Set(); });
   HealthCheckResponse response;
-  response.set_status(Knows(call->request.service()) ? HealthCheckResponse::SERVING : HealthCheckResponse::SERVICE_UNKNOWN);
+  response.set_status(Knows(call->request.service()) ? HealthCheckResponse::SERVING
+                                                     : HealthCheckResponse::SERVICE_UNKNOWN);
   if (loop->stopping()) response.set_status(HealthCheckResponse::NOT_SERVING);
   bool open = co_await Op([&](void* tag) { call->writer.Write(response, tag); });
   while (open && !loop->stopping() && !call->done.done()) co_await call->changed;
@@ -55,7 +57,9 @@ Detached ServeWatch(CoreLoop* loop, Service* service) {
   }
   loop->targets().Remove(call->id);
   if (!call->done.done()) {
-    co_await Op([&](void* tag) { call->writer.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the broker is stopping"), tag); });
+    co_await Op([&](void* tag) {
+      call->writer.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the broker is stopping"), tag);
+    });
   }
 }
 
@@ -67,9 +71,11 @@ void ServeHealth(CoreLoop* loop, Service* service) {
       [=](auto* context, auto* request, auto* writer, void* tag) {
         service->RequestCheck(context, request, writer, loop->queue(), loop->queue(), tag);
       },
-      [=](core::CallerId, const HealthCheckRequest& request, HealthCheckResponse* response) -> std::optional<absl::Status> {
+      [=](core::CallerId, const HealthCheckRequest& request,
+          HealthCheckResponse* response) -> std::optional<absl::Status> {
         if (!Knows(request.service())) return absl::NotFoundError("unknown service");
-        response->set_status(loop->stopping() ? HealthCheckResponse::NOT_SERVING : HealthCheckResponse::SERVING);
+        response->set_status(loop->stopping() ? HealthCheckResponse::NOT_SERVING
+                                              : HealthCheckResponse::SERVING);
         return absl::OkStatus();
       },
       [](core::Reply&, HealthCheckResponse*) {});

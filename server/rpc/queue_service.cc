@@ -23,7 +23,8 @@ absl::StatusOr<std::vector<core::NewTask>> TasksOf(const v1::PutRequest& request
   return tasks;
 }
 
-absl::StatusOr<std::vector<core::LeaseRef>> CheckedLeases(const google::protobuf::RepeatedPtrField<v1::Lease>& leases) {
+absl::StatusOr<std::vector<core::LeaseRef>> CheckedLeases(
+    const google::protobuf::RepeatedPtrField<v1::Lease>& leases) {
   if (leases.size() > 10'000) return InvalidField("leases", "has more than 10000 leases");
   return LeasesOf(leases);
 }
@@ -45,7 +46,9 @@ void ServeQueues(CoreLoop* loop, Service* service) {
   ServeUnary<v1::CreateQueueRequest, v1::QueueInfo>(
       loop, on(&Service::RequestCreateQueue, service),
       [=](core::CallerId, const v1::CreateQueueRequest& request, v1::QueueInfo* response) -> Answer {
-        return info(broker->CreateQueue(request.name(), OptionsOf(request.options()), request.allow_existing()), response);
+        return info(
+            broker->CreateQueue(request.name(), OptionsOf(request.options()), request.allow_existing()),
+            response);
       },
       kNothingToFill);
   ServeUnary<v1::GetQueueRequest, v1::QueueInfo>(
@@ -57,7 +60,8 @@ void ServeQueues(CoreLoop* loop, Service* service) {
   ServeUnary<v1::ListQueuesRequest, v1::ListQueuesResponse>(
       loop, on(&Service::RequestListQueues, service),
       [=](core::CallerId, const v1::ListQueuesRequest& request, v1::ListQueuesResponse* response) -> Answer {
-        const uint32_t limit = request.page_size() == 0 ? 1000 : std::min<uint32_t>(request.page_size(), 1000);
+        const uint32_t limit =
+            request.page_size() == 0 ? 1000 : std::min<uint32_t>(request.page_size(), 1000);
         bool more = false;
         for (const auto& view : broker->ListQueues(request.prefix(), request.after(), limit, &more)) {
           Fill(view, loop->durability(), response->add_queues());

@@ -4,7 +4,8 @@
 
 namespace joinq::rpc {
 
-void TargetMap::Publish(core::Effects* effects, const std::function<void(const core::Delivery&)>& undelivered) {
+void TargetMap::Publish(core::Effects* effects,
+                        const std::function<void(const core::Delivery&)>& undelivered) {
   // Targets do not come or go in here but for replies, which end their calls: they come last.
   last_target_ = nullptr;
   touched_.clear();

@@ -48,7 +48,8 @@ class TargetMap {
     auto it = targets_.find(caller);
     last_ = caller;
     last_target_ = it == targets_.end() ? nullptr : it->second;
-    if (last_target_ != nullptr && (touched_.empty() || touched_.back() != caller)) touched_.push_back(caller);
+    if (last_target_ != nullptr && (touched_.empty() || touched_.back() != caller))
+      touched_.push_back(caller);
     return last_target_;
   }
   absl::flat_hash_map<core::CallerId, Target*> targets_;

@@ -72,7 +72,9 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     core::Broker& broker = loop_->broker();
     if (!greeted_) {
       if (!request.has_hello()) return InvalidField("hello", "is missing in the stream's first message");
-      if (absl::Status bad = broker.AttachProducer(id_, request.hello().producer_id(), request.hello().name()); !bad.ok()) {
+      if (absl::Status bad =
+              broker.AttachProducer(id_, request.hello().producer_id(), request.hello().name());
+          !bad.ok()) {
         return bad;
       }
       greeted_ = true;
@@ -87,9 +89,11 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     }
     if (request.acked_below() > 0) broker.ProducerAcked(id_, request.acked_below());
     for (const auto& group : request.groups()) Put(group);
-    for (const auto& watch : request.watches()) broker.WatchResult(id_, watch.tag(), core::TaskId{watch.task_id()});
+    for (const auto& watch : request.watches())
+      broker.WatchResult(id_, watch.tag(), core::TaskId{watch.task_id()});
     if (request.results_taken_size() > 0) {
-      broker.ForgetResults(id_, {request.results_taken().data(), static_cast<size_t>(request.results_taken_size())});
+      broker.ForgetResults(
+          id_, {request.results_taken().data(), static_cast<size_t>(request.results_taken_size())});
     }
     return absl::OkStatus();
   }
@@ -125,8 +129,8 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
   }
 
   bool greeted_ = false;
-  core::PutSpec spec_;                 // reused
-  std::vector<core::NewTask> tasks_;   // reused
+  core::PutSpec spec_;                // reused
+  std::vector<core::NewTask> tasks_;  // reused
 };
 
 }  // namespace
@@ -138,8 +142,10 @@ void ServeTasks(CoreLoop* loop, Service* service) {
       [=](auto* context, auto* request, auto* writer, void* tag) {
         service->RequestGetResult(context, request, writer, loop->queue(), loop->queue(), tag);
       },
-      [=](core::CallerId caller, const v1::GetResultRequest& request, v1::TaskResult*) -> std::optional<absl::Status> {
-        loop->broker().GetResult(caller, core::TaskId{request.task_id()}, request.wait_ms(), request.forget());
+      [=](core::CallerId caller, const v1::GetResultRequest& request,
+          v1::TaskResult*) -> std::optional<absl::Status> {
+        loop->broker().GetResult(caller, core::TaskId{request.task_id()}, request.wait_ms(),
+                                 request.forget());
         return std::nullopt;
       },
       [](core::Reply& reply, v1::TaskResult* response) {

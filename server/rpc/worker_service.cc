@@ -28,9 +28,10 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
 
   void Delivered(const core::Delivery& delivery) override {
     bool fresh = false;
-    v1::WorkResponse* message = writer_.Gather(kDeliveryBytes + delivery.payload.size() + delivery.headers.size(), &fresh);
-    if (fresh || message->groups().empty() || !(delivery.queue == queue_) || !(delivery.handler == handler_) ||
-        !(delivery.content_type == content_type_)) {
+    v1::WorkResponse* message =
+        writer_.Gather(kDeliveryBytes + delivery.payload.size() + delivery.headers.size(), &fresh);
+    if (fresh || message->groups().empty() || !(delivery.queue == queue_) ||
+        !(delivery.handler == handler_) || !(delivery.content_type == content_type_)) {
       queue_ = delivery.queue;
       handler_ = delivery.handler;
       content_type_ = delivery.content_type;
@@ -84,7 +85,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     if (!attached.ok()) return attached.status();
     greeted_ = true;
     bool fresh = false;
-    v1::WorkerWelcome* welcome = writer_.Gather(kLeaseBytes * (1 + attached->lost.size()), &fresh)->mutable_welcome();
+    v1::WorkerWelcome* welcome =
+        writer_.Gather(kLeaseBytes * (1 + attached->lost.size()), &fresh)->mutable_welcome();
     welcome->set_epoch(broker.epoch());
     welcome->set_session_timeout_ms(static_cast<uint32_t>(broker.limits().worker_timeout.count()));
     for (const auto& lease : attached->lost) Fill(lease, welcome->add_lost());
@@ -102,8 +104,12 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
       added.result = completion.result();
       added.content_type = completion.content_type();
       switch (completion.verdict()) {
-        case v1::Completion::DONE: added.verdict = core::Verdict::kDone; break;
-        case v1::Completion::RELEASED: added.verdict = core::Verdict::kReleased; break;
+        case v1::Completion::DONE:
+          added.verdict = core::Verdict::kDone;
+          break;
+        case v1::Completion::RELEASED:
+          added.verdict = core::Verdict::kReleased;
+          break;
         default:
           added.verdict = core::Verdict::kFailed;
           added.error = ErrorOf(completion.error());
@@ -127,7 +133,8 @@ void ServeWorkers(CoreLoop* loop, Service* service) {
       [=](auto* context, auto* request, auto* writer, void* tag) {
         service->RequestListWorkers(context, request, writer, loop->queue(), loop->queue(), tag);
       },
-      [=](core::CallerId, const v1::ListWorkersRequest&, v1::ListWorkersResponse* response) -> std::optional<absl::Status> {
+      [=](core::CallerId, const v1::ListWorkersRequest&,
+          v1::ListWorkersResponse* response) -> std::optional<absl::Status> {
         for (const auto& view : loop->broker().ListWorkers()) Fill(view, response->add_workers());
         return absl::OkStatus();
       },

@@ -8,7 +8,11 @@
 namespace joinq::storage {
 
 Committer::Committer(Store* store, Partition partition, uint64_t epoch, std::function<void()> on_finished)
-    : store_(store), partition_(partition), epoch_(epoch), on_finished_(std::move(on_finished)), thread_([this] { Run(); }) {
+    : store_(store),
+      partition_(partition),
+      epoch_(epoch),
+      on_finished_(std::move(on_finished)),
+      thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "commit");
 }
 

@@ -27,9 +27,11 @@ absl::StatusOr<Acquired> MemoryStore::Acquire(Partition, std::string_view) {
 
 CommitResult MemoryStore::Commit(Partition, uint64_t epoch, uint64_t seq, const Batch& batch) {
   std::lock_guard lock(disk_->mutex);
-  if (epoch != disk_->epoch) return {CommitOutcome::kFenced, absl::StrCat("epoch ", disk_->epoch, " owns the store now")};
+  if (epoch != disk_->epoch)
+    return {CommitOutcome::kFenced, absl::StrCat("epoch ", disk_->epoch, " owns the store now")};
   if (seq == disk_->last_seq) return {};  // the same commit, repeated
-  if (seq != disk_->last_seq + 1) return {CommitOutcome::kUnknown, absl::StrCat("commit ", seq, " after ", disk_->last_seq)};
+  if (seq != disk_->last_seq + 1)
+    return {CommitOutcome::kUnknown, absl::StrCat("commit ", seq, " after ", disk_->last_seq)};
   disk_->last_seq = seq;
   if (!batch.entry.empty()) {
     disk_->entries[batch.entry_number] = batch.entry;

@@ -199,11 +199,15 @@ std::string TaskKey(core::TaskId task) {
   return key;
 }
 
-std::string QueueKey(core::QueueId queue) { return absl::StrCat("q", Raw(queue)); }
+std::string QueueKey(core::QueueId queue) {
+  return absl::StrCat("q", Raw(queue));
+}
 
 constexpr char kCountersKey[] = "counters";
 
-bool IsState(core::TaskState state) { return state > core::TaskState::kNew && state <= core::TaskState::kEnded; }
+bool IsState(core::TaskState state) {
+  return state > core::TaskState::kNew && state <= core::TaskState::kEnded;
+}
 
 }  // namespace
 
@@ -277,9 +281,13 @@ void BatchEncoder::PutCounterRow(const core::CounterRecord& counters) {
   out.Int(counters.next_queue);
 }
 
-void BatchEncoder::DeleteQueueRow(core::QueueId queue) { batch_.row_deletes.push_back(QueueKey(queue)); }
+void BatchEncoder::DeleteQueueRow(core::QueueId queue) {
+  batch_.row_deletes.push_back(QueueKey(queue));
+}
 
-void BatchEncoder::DeleteTaskRow(core::TaskId task) { batch_.row_deletes.push_back(TaskKey(task)); }
+void BatchEncoder::DeleteTaskRow(core::TaskId task) {
+  batch_.row_deletes.push_back(TaskKey(task));
+}
 
 absl::Status DecodeEntry(std::string_view entry, core::JournalSink* sink) {
   Reader in(entry);
@@ -357,10 +365,12 @@ absl::Status DecodeRow(std::string_view key, std::string_view value, core::Resto
     const core::TaskRecord task = ReadTask(in, &error);
     if (in.ok() && IsState(task.state)) restorer->LoadTaskRow(task, as_of);
   } else {
-    return absl::DataLossError(absl::StrCat("row with unknown key ", absl::CHexEscape(absl::string_view(key.data(), key.size()))));
+    return absl::DataLossError(
+        absl::StrCat("row with unknown key ", absl::CHexEscape(absl::string_view(key.data(), key.size()))));
   }
   if (!in.ok()) {
-    return absl::DataLossError(absl::StrCat("row ", absl::CHexEscape(absl::string_view(key.data(), key.size())), " cannot be decoded"));
+    return absl::DataLossError(absl::StrCat(
+        "row ", absl::CHexEscape(absl::string_view(key.data(), key.size())), " cannot be decoded"));
   }
   return absl::OkStatus();
 }

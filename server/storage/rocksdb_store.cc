@@ -44,7 +44,8 @@ absl::Status ToStatus(const std::string& directory, const rocksdb::Status& statu
   if (status.ok()) return absl::OkStatus();
   const std::string text = status.ToString();
   if (status.IsIOError() && text.find("lock") != std::string::npos) {
-    return absl::FailedPreconditionError(absl::StrCat("data directory ", directory, " is in use by another process"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("data directory ", directory, " is in use by another process"));
   }
   if (status.IsCorruption()) {
     return absl::DataLossError(absl::StrCat("data directory ", directory, " is damaged: ", text));
@@ -58,7 +59,8 @@ absl::Status SyncDirectory(const std::string& directory) {
   const int failed = ::fsync(fd);
   const int error = errno;
   ::close(fd);
-  return failed == 0 ? absl::OkStatus() : absl::ErrnoToStatus(error, absl::StrCat("data directory ", directory));
+  return failed == 0 ? absl::OkStatus()
+                     : absl::ErrnoToStatus(error, absl::StrCat("data directory ", directory));
 }
 
 // Makes the directory if it is missing, and sees that it is ours and of our format.
@@ -67,7 +69,8 @@ absl::Status PrepareDirectory(const std::string& directory) {
   const fs::path parent = fs::absolute(directory).parent_path();
   fs::create_directories(parent, error);
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::UnavailableError(absl::StrCat("cannot create data directory ", directory, ": ", std::strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("cannot create data directory ", directory, ": ", std::strerror(errno)));
   }
   if (!fs::is_directory(directory, error)) {
     return absl::FailedPreconditionError(absl::StrCat(directory, " is not a directory"));
@@ -77,16 +80,18 @@ absl::Status PrepareDirectory(const std::string& directory) {
     int format = 0;
     in >> format;
     if (format != kFormat) {
-      return absl::FailedPreconditionError(absl::StrCat("data directory ", directory, " has format ",
-                                                        in.fail() ? std::string("unknown") : std::to_string(format),
-                                                        "; this version reads and writes format ", kFormat));
+      return absl::FailedPreconditionError(
+          absl::StrCat("data directory ", directory, " has format ",
+                       in.fail() ? std::string("unknown") : std::to_string(format),
+                       "; this version reads and writes format ", kFormat));
     }
     return absl::OkStatus();
   }
   if (!fs::is_empty(directory, error) || error) {
-    return absl::FailedPreconditionError(absl::StrCat("directory ", directory,
-                                                      error ? " cannot be read: " + error.message()
-                                                            : std::string(" is neither empty nor a joinq data directory")));
+    return absl::FailedPreconditionError(
+        absl::StrCat("directory ", directory,
+                     error ? " cannot be read: " + error.message()
+                           : std::string(" is neither empty nor a joinq data directory")));
   }
   const fs::path fresh = format_path.string() + ".new";
   {
@@ -102,7 +107,8 @@ absl::Status PrepareDirectory(const std::string& directory) {
 
 class RocksDbStore final : public Store {
  public:
-  RocksDbStore(std::string directory, std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> families)
+  RocksDbStore(std::string directory, std::unique_ptr<rocksdb::DB> db,
+               std::vector<rocksdb::ColumnFamilyHandle*> families)
       : directory_(std::move(directory)), db_(std::move(db)), families_(std::move(families)) {}
   ~RocksDbStore() override {
     for (auto* family : families_) db_->DestroyColumnFamilyHandle(family);
@@ -131,7 +137,8 @@ class RocksDbStore final : public Store {
     it->SeekToLast();
     if (!it->status().ok()) return ToStatus(directory_, it->status());
     acquired.next_entry = dropped_ + 1;
-    if (it->Valid()) acquired.next_entry = std::max(acquired.next_entry, FromBigEndian(it->key().ToStringView()) + 1);
+    if (it->Valid())
+      acquired.next_entry = std::max(acquired.next_entry, FromBigEndian(it->key().ToStringView()) + 1);
     return acquired;
   }
 
@@ -144,10 +151,12 @@ class RocksDbStore final : public Store {
     for (const std::string& key : batch.row_deletes) write_.Delete(Rows(), key);
     if (batch.drop_through > dropped_) {
       // One by one: each entry has one key, and a range tombstone would slow every scan.
-      for (uint64_t n = dropped_ + 1; n <= batch.drop_through; ++n) write_.SingleDelete(Journal(), BigEndian(n));
+      for (uint64_t n = dropped_ + 1; n <= batch.drop_through; ++n)
+        write_.SingleDelete(Journal(), BigEndian(n));
       write_.Put(Meta(), kDroppedKey, BigEndian(batch.drop_through));
     }
-    if (auto status = db_->Write(Synced(), &write_); !status.ok()) return {CommitOutcome::kUnknown, status.ToString()};
+    if (auto status = db_->Write(Synced(), &write_); !status.ok())
+      return {CommitOutcome::kUnknown, status.ToString()};
     last_seq_ = seq;
     dropped_ = std::max(dropped_, batch.drop_through);
     return {};
@@ -156,7 +165,8 @@ class RocksDbStore final : public Store {
   absl::Status ScanRows(Partition, const RowVisitor& visit) override {
     std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(Scanning(), Rows()));
     for (it->SeekToFirst(); it->Valid(); it->Next()) {
-      if (absl::Status status = visit(it->key().ToStringView(), it->value().ToStringView()); !status.ok()) return status;
+      if (absl::Status status = visit(it->key().ToStringView(), it->value().ToStringView()); !status.ok())
+        return status;
     }
     return ToStatus(directory_, it->status());
   }

@@ -119,9 +119,15 @@ TEST_F(CliTest, NoBrokerIsThree) {
   int port;
   { port = FakeBroker().port(); }
   const std::string url = "127.0.0.1:" + std::to_string(port);
-  for (const std::vector<std::string>& command :
-       {std::vector<std::string>{"queue", "list"}, {"put", "q", "x"}, {"get", "q"}, {"join", "q"}, {"health"},
-        {"submit", "h", "x", "-Q", "q", "--wait"}, {"worker", "list"}, {"result", "1"}, {"done", "q", "1-2-3"}}) {
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"queue", "list"},
+                                                  {"put", "q", "x"},
+                                                  {"get", "q"},
+                                                  {"join", "q"},
+                                                  {"health"},
+                                                  {"submit", "h", "x", "-Q", "q", "--wait"},
+                                                  {"worker", "list"},
+                                                  {"result", "1"},
+                                                  {"done", "q", "1-2-3"}}) {
     auto args = command;
     args.insert(args.end(), {"-u", url, "--connect-timeout", "0.3"});
     ExpectError(Run(args), 3, url);
@@ -161,7 +167,8 @@ TEST_F(CliTest, PutPrintsIdsInOrder) {
   EXPECT_EQ(group.options().max_attempts(), 3u);
   EXPECT_EQ(group.timeout_ms(), 2000u);
   EXPECT_EQ(group.tasks(0).headers(0).value(), "b");
-  const auto large = Run({"put", "q", "-", "-u", broker.url()}, std::string(kPayloadBytesMaxDefault * 4, 'x'));
+  const auto large =
+      Run({"put", "q", "-", "-u", broker.url()}, std::string(kPayloadBytesMaxDefault * 4, 'x'));
   ExpectError(large, 2, "bytes");
 }
 
@@ -255,8 +262,8 @@ TEST_F(CliTest, SubmitAndMap) {
 TEST_F(CliTest, QueueCommands) {
   FakeBroker broker;
   const auto stats = nlohmann::json::parse(Run({"queue", "stats", "q", "--json", "-u", broker.url()}).out);
-  for (const char* key : {"name", "size", "ready", "delayed", "leased", "unfinished", "maxsize", "closed", "put_total",
-                          "done_total", "dead", "oldest_ready_ms"}) {
+  for (const char* key : {"name", "size", "ready", "delayed", "leased", "unfinished", "maxsize", "closed",
+                          "put_total", "done_total", "dead", "oldest_ready_ms"}) {
     EXPECT_TRUE(stats.contains(key)) << key;
   }
   EXPECT_EQ(stats["ready"], 3);

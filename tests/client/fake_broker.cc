@@ -18,7 +18,9 @@ FakeBroker::FakeBroker(int port) : port_(port) {
   server_ = builder.BuildAndStart();
 }
 
-FakeBroker::~FakeBroker() { Stop(); }
+FakeBroker::~FakeBroker() {
+  Stop();
+}
 
 void FakeBroker::Stop() {
   if (server_) server_->Shutdown(std::chrono::system_clock::now());
@@ -66,7 +68,8 @@ bool FakeBroker::WaitFor(const std::function<bool(FakeBroker&)>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!condition(*this)) {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_until(lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(20))) ==
+    if (changed_.wait_until(
+            lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(20))) ==
             std::cv_status::timeout &&
         std::chrono::steady_clock::now() >= deadline) {
       return false;
@@ -103,16 +106,20 @@ grpc::Status FakeBroker::Produce(grpc::ServerContext*, Stream* stream) {
   return grpc::Status::OK;
 }
 
-grpc::Status FakeBroker::GetResult(grpc::ServerContext*, const v1::GetResultRequest* request, v1::TaskResult* result) {
-  return on_result ? on_result(*request, result) : grpc::Status(grpc::StatusCode::NOT_FOUND, "no such result");
+grpc::Status FakeBroker::GetResult(grpc::ServerContext*, const v1::GetResultRequest* request,
+                                   v1::TaskResult* result) {
+  return on_result ? on_result(*request, result)
+                   : grpc::Status(grpc::StatusCode::NOT_FOUND, "no such result");
 }
 
-grpc::Status FakeBroker::CreateQueue(grpc::ServerContext*, const v1::CreateQueueRequest* request, v1::QueueInfo* info) {
+grpc::Status FakeBroker::CreateQueue(grpc::ServerContext*, const v1::CreateQueueRequest* request,
+                                     v1::QueueInfo* info) {
   info->set_name(request->name());
   return grpc::Status::OK;
 }
 
-grpc::Status FakeBroker::GetQueue(grpc::ServerContext*, const v1::GetQueueRequest* request, v1::QueueInfo* info) {
+grpc::Status FakeBroker::GetQueue(grpc::ServerContext*, const v1::GetQueueRequest* request,
+                                  v1::QueueInfo* info) {
   if (request->name() == "nowhere") {
     return ToGrpc(FieldError(absl::StatusCode::kNotFound, "queue", "no queue \"nowhere\""));
   }
@@ -145,7 +152,8 @@ grpc::Status FakeBroker::Join(grpc::ServerContext*, const v1::JoinRequest* reque
 
 std::vector<v1::NewTask> TasksOf(const v1::ProduceRequest& request) {
   std::vector<v1::NewTask> tasks;
-  for (const auto& group : request.groups()) tasks.insert(tasks.end(), group.tasks().begin(), group.tasks().end());
+  for (const auto& group : request.groups())
+    tasks.insert(tasks.end(), group.tasks().begin(), group.tasks().end());
   return tasks;
 }
 

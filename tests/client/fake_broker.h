@@ -52,7 +52,8 @@ class FakeBroker : public v1::TaskService::Service, public v1::QueueService::Ser
   grpc::Status GetResult(grpc::ServerContext*, const v1::GetResultRequest*, v1::TaskResult*) override;
   grpc::Status CreateQueue(grpc::ServerContext*, const v1::CreateQueueRequest*, v1::QueueInfo*) override;
   grpc::Status GetQueue(grpc::ServerContext*, const v1::GetQueueRequest*, v1::QueueInfo*) override;
-  grpc::Status ListQueues(grpc::ServerContext*, const v1::ListQueuesRequest*, v1::ListQueuesResponse*) override;
+  grpc::Status ListQueues(grpc::ServerContext*, const v1::ListQueuesRequest*,
+                          v1::ListQueuesResponse*) override;
   grpc::Status Get(grpc::ServerContext*, const v1::GetRequest*, v1::GetResponse*) override;
   grpc::Status Done(grpc::ServerContext*, const v1::DoneRequest*, v1::DoneResponse*) override;
   grpc::Status Join(grpc::ServerContext*, const v1::JoinRequest*, v1::JoinResponse*) override;

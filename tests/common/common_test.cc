@@ -19,8 +19,9 @@ TEST(NetAddress, ReadsWhatPeopleWrite) {
     bool loopback;
   };
   for (const Case& c : {Case{"127.0.0.1:1", "127.0.0.1:1", true}, Case{"host", "host:7420", false},
-                        Case{":80", "127.0.0.1:80", true}, Case{"[::1]:9", "[::1]:9", true}, Case{"[::1]", "[::1]:7420", true},
-                        Case{"localhost:0", "localhost:0", true}, Case{"unix:/tmp/x.sock", "unix:/tmp/x.sock", true}}) {
+                        Case{":80", "127.0.0.1:80", true}, Case{"[::1]:9", "[::1]:9", true},
+                        Case{"[::1]", "[::1]:7420", true}, Case{"localhost:0", "localhost:0", true},
+                        Case{"unix:/tmp/x.sock", "unix:/tmp/x.sock", true}}) {
     auto address = ParseNetAddress("--url", c.text, kGrpcPort);
     ASSERT_TRUE(address.ok()) << c.text;
     EXPECT_EQ(address->ToString(), c.canonical);
@@ -29,7 +30,8 @@ TEST(NetAddress, ReadsWhatPeopleWrite) {
 }
 
 TEST(NetAddress, RefusesTheRestByField) {
-  for (const char* text : {"", "host:", "host:x", "host:65536", "host:-1", "::1", "[::1", "[::1]x", "a b:1", "http://x/:1", "unix:"}) {
+  for (const char* text : {"", "host:", "host:x", "host:65536", "host:-1", "::1", "[::1", "[::1]x", "a b:1",
+                           "http://x/:1", "unix:"}) {
     auto address = ParseNetAddress("--url", text, kGrpcPort);
     EXPECT_FALSE(address.ok()) << text;
     EXPECT_EQ(FieldOf(address.status()), "--url") << text;
@@ -72,7 +74,8 @@ TEST(RpcStatus, CarriesTheFieldBothWays) {
 }
 
 TEST(Codec, TypedArgumentsMakeTheRoundTrip) {
-  const std::string packed = PackArgs(1, 2.5, std::string("three"), std::vector<int>{4, 5}, Bytes{std::string("\0\xff", 2)});
+  const std::string packed =
+      PackArgs(1, 2.5, std::string("three"), std::vector<int>{4, 5}, Bytes{std::string("\0\xff", 2)});
   auto [a, b, c, d, e] = UnpackArgs<int, double, std::string, std::vector<int>, Bytes>(packed);
   EXPECT_EQ(a, 1);
   EXPECT_EQ(b, 2.5);

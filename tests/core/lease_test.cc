@@ -105,7 +105,8 @@ INSTANTIATE_TEST_SUITE_P(
                       BudgetCase{"crashes_use_crashes", FailureKind::kCrash, false, 1, 4, 4},
                       BudgetCase{"out_of_memory_is_a_crash", FailureKind::kOutOfMemory, false, 1, 2, 2},
                       BudgetCase{"final_ends_at_once", FailureKind::kHandlerError, true, 9, 9, 1},
-                      BudgetCase{"unknown_handler_ends_at_once", FailureKind::kUnknownHandler, false, 9, 9, 1},
+                      BudgetCase{"unknown_handler_ends_at_once", FailureKind::kUnknownHandler, false, 9, 9,
+                                 1},
                       BudgetCase{"bad_arguments_end_at_once", FailureKind::kBadArguments, false, 9, 9, 1}),
     [](const auto& info) { return info.param.name; });
 

@@ -30,14 +30,19 @@ class Model {
     const std::string queue = Draw(2) == 0 ? "a" : "b";
     ModelQueue& model = queues_[queue];
     switch (Draw(12)) {
-      case 0: case 1: case 2: case 3: {
+      case 0:
+      case 1:
+      case 2:
+      case 3: {
         const std::string body = "body" + std::to_string(next_body_++) + std::string(Draw(60), '.');
         EXPECT_NE(Raw(core_.Put(queue, body)), 0u);
         model.ready.push_back(body);
         ++model.put;
         break;
       }
-      case 4: case 5: case 6: {
+      case 4:
+      case 5:
+      case 6: {
         const uint32_t max = 1 + Draw(4);
         auto got = core_.Get(queue, max);
         EXPECT_EQ(got.size(), std::min<size_t>(max, model.ready.size()));
@@ -50,7 +55,9 @@ class Model {
         }
         break;
       }
-      case 7: case 8: case 9: {
+      case 7:
+      case 8:
+      case 9: {
         if (held_.empty()) break;
         auto [held_queue, delivery] = TakeHeld();
         EXPECT_TRUE(core_.Done(held_queue, delivery).ok());
@@ -65,7 +72,9 @@ class Model {
         if (held_.empty()) break;
         auto [held_queue, delivery] = TakeHeld();
         const LeaseRef lease{delivery.task, delivery.token};
-        core_.Do([&, q = held_queue](Broker& broker) { EXPECT_TRUE(broker.Release(q, {&lease, 1}, 0).ok()); });
+        core_.Do([&, q = held_queue](Broker& broker) {
+          EXPECT_TRUE(broker.Release(q, {&lease, 1}, 0).ok());
+        });
         ModelQueue& owner = queues_[held_queue];
         owner.ready.push_front(owner.leased[Raw(delivery.task)]);
         owner.leased.erase(Raw(delivery.task));

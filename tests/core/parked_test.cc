@@ -66,7 +66,8 @@ TEST(ParkedPut, WhoIsGoneIsSkippedAndTheNextOneEnters) {
 TEST(ParkedPut, ABatchThatNeverFitsIsRefused) {
   CoreHarness core;
   core.Create("q", {.maxsize = 2});
-  auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{1}, core.Spec("q"), std::vector<NewTask>(3)); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{1}, core.Spec("q"), std::vector<NewTask>(3)); });
   EXPECT_EQ(ReplyTo(effects, CallerId{1})->status.code(), absl::StatusCode::kInvalidArgument);
 }
 

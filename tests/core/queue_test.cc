@@ -45,7 +45,8 @@ TEST(Queue, CreatingItAgainIsFineWithTheSameOptionsOnly) {
   core.Create("q", {.maxsize = 3});
   core.Do([](Broker& broker) {
     EXPECT_TRUE(broker.CreateQueue("q", {.maxsize = 3}, false).ok());
-    EXPECT_EQ(broker.CreateQueue("q", {.maxsize = 4}, false).status().code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(broker.CreateQueue("q", {.maxsize = 4}, false).status().code(),
+              absl::StatusCode::kAlreadyExists);
     auto view = broker.CreateQueue("q", {.maxsize = 4}, true);
     ASSERT_TRUE(view.ok());
     EXPECT_EQ(view->options.maxsize, 3u);
@@ -54,7 +55,13 @@ TEST(Queue, CreatingItAgainIsFineWithTheSameOptionsOnly) {
 
 TEST(Queue, RefusesNamesByNamingTheField) {
   CoreHarness core;
-  const std::string bad[] = {"", "a b", "a/b", std::string("a\0b", 3), "caf\xc3\xa9", std::string(201, 'x'), std::string(10'000, 'x')};
+  const std::string bad[] = {"",
+                             "a b",
+                             "a/b",
+                             std::string("a\0b", 3),
+                             "caf\xc3\xa9",
+                             std::string(201, 'x'),
+                             std::string(10'000, 'x')};
   for (const std::string& name : bad) {
     core.Do([&](Broker& broker) {
       auto view = broker.CreateQueue(name, {}, false);
@@ -79,7 +86,8 @@ TEST(Queue, UnknownOneIsNotFoundEverywhere) {
     broker.Put(CallerId{3}, spec, std::vector<NewTask>(1));
     EXPECT_EQ(broker.parked_count(), 0u);
     ASSERT_EQ(broker.effects().replies.size(), 3u);
-    for (const Reply& reply : broker.effects().replies) EXPECT_EQ(reply.status.code(), absl::StatusCode::kNotFound);
+    for (const Reply& reply : broker.effects().replies)
+      EXPECT_EQ(reply.status.code(), absl::StatusCode::kNotFound);
   });
 }
 
@@ -106,7 +114,8 @@ TEST(Queue, ClosedOneRefusesPutsAndDrainsGets) {
     EXPECT_TRUE(broker.CloseQueue("q").ok());
     EXPECT_TRUE(broker.CloseQueue("q").ok());
   });
-  auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{1}, core.Spec("q"), std::vector<NewTask>(1)); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{1}, core.Spec("q"), std::vector<NewTask>(1)); });
   EXPECT_EQ(ReplyTo(effects, CallerId{1})->status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(FieldOf(ReplyTo(effects, CallerId{1})->status), "closed");
   auto got = core.Get("q");

@@ -42,7 +42,8 @@ TEST(Worker, TwoOfThemShareABurst) {
   CoreHarness core;
   Attach(core, CallerId{1}, Profile(1), 100);
   Attach(core, CallerId{2}, Profile(2), 100);
-  auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(40)); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(40)); });
   int first = 0;
   for (const auto& delivery : effects.deliveries) first += delivery.to == CallerId{1};
   EXPECT_EQ(effects.deliveries.size(), 40u);
@@ -55,7 +56,9 @@ TEST(Worker, AllItsQueuesAreServed) {
   core.Create("b");
   for (int i = 0; i < 500; ++i) core.Put("a", "x");
   core.Put("b", "x");
-  core.Do([](Broker& broker) { ASSERT_TRUE(broker.AttachWorker(CallerId{1}, Profile(1, {"a", "b"}), {}).ok()); });
+  core.Do([](Broker& broker) {
+    ASSERT_TRUE(broker.AttachWorker(CallerId{1}, Profile(1, {"a", "b"}), {}).ok());
+  });
   auto effects = core.Do([](Broker& broker) { broker.WorkerCredit(CallerId{1}, 100); });
   bool b_served = false;
   for (const auto& delivery : effects.deliveries) b_served |= delivery.queue.view() == "b";
@@ -68,7 +71,8 @@ TEST(Worker, CompletionsEndTasksAndAreAcknowledgedByNumber) {
   core.Put("q", "x");
   auto effects = core.Do([](Broker& broker) { broker.WorkerCredit(CallerId{1}, 0); });
   core.Create("other");
-  Effects put = core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
+  Effects put =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
   ASSERT_EQ(put.deliveries.size(), 1u);
   const Completion done = DoneOf(put.deliveries[0]);
   effects = core.Do([&](Broker& broker) { broker.WorkerCompletions(CallerId{1}, 1, {&done, 1}); });
@@ -89,7 +93,8 @@ TEST(Worker, CompletionsEndTasksAndAreAcknowledgedByNumber) {
 TEST(Worker, KeepsItsTasksThroughABriefDisconnect) {
   CoreHarness core;
   Attach(core, CallerId{1}, Profile(1), 3);
-  auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(3)); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(3)); });
   ASSERT_EQ(effects.deliveries.size(), 3u);
   core.Do([](Broker& broker) { broker.CallerGone(CallerId{1}); });
   core.Advance(1000);
@@ -155,7 +160,8 @@ TEST(Worker, DrainingMeansNoMoreDeliveries) {
 TEST(Worker, IsToldWhenWhatItHoldsIsDeleted) {
   CoreHarness core;
   Attach(core, CallerId{1}, Profile(1), 1);
-  auto put = core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
+  auto put =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
   auto effects = core.Do([](Broker& broker) { EXPECT_TRUE(broker.DeleteQueue("q", true).ok()); });
   ASSERT_EQ(effects.cancels.size(), 1u);
   EXPECT_EQ(effects.cancels[0].lease.task, put.deliveries[0].task);

@@ -30,10 +30,13 @@ TEST(Committer, CommitsInOrderAndTellsOnceEach) {
     EXPECT_FALSE(committer.busy());
   }
   uint64_t seen = 0;
-  EXPECT_TRUE(store.ScanEntries(0, 0, [&](uint64_t n, std::string_view) {
-    EXPECT_EQ(n, ++seen);
-    return absl::OkStatus();
-  }).ok());
+  EXPECT_TRUE(store
+                  .ScanEntries(0, 0,
+                               [&](uint64_t n, std::string_view) {
+                                 EXPECT_EQ(n, ++seen);
+                                 return absl::OkStatus();
+                               })
+                  .ok());
   EXPECT_EQ(seen, 100u);
 }
 

@@ -14,15 +14,18 @@ class Recorder final : public core::JournalSink {
   void QueueClosed(core::QueueId queue) override { said.push_back("closed " + std::to_string(Raw(queue))); }
   void QueueDeleted(core::QueueId queue) override { said.push_back("deleted " + std::to_string(Raw(queue))); }
   void TaskPut(const core::TaskRecord& task) override {
-    said.push_back("put " + std::to_string(Raw(task.id)) + " " + std::string(task.payload) + " " + std::string(task.handler) + " " +
-                   std::to_string(task.tag) + " " + std::to_string(task.when.time_since_epoch().count()) + " " +
+    said.push_back("put " + std::to_string(Raw(task.id)) + " " + std::string(task.payload) + " " +
+                   std::string(task.handler) + " " + std::to_string(task.tag) + " " +
+                   std::to_string(task.when.time_since_epoch().count()) + " " +
                    std::to_string(task.policy.result_ttl_ms));
   }
   void TaskRetried(const core::TaskRecord& task) override {
-    said.push_back("retried " + std::to_string(Raw(task.id)) + " " + std::to_string(task.attempts) + " " + task.error->message);
+    said.push_back("retried " + std::to_string(Raw(task.id)) + " " + std::to_string(task.attempts) + " " +
+                   task.error->message);
   }
   void TaskEnded(const core::EndRecord& end) override {
-    said.push_back("ended " + std::to_string(Raw(end.id)) + " " + std::string(end.payload) + (end.error ? end.error->detail : ""));
+    said.push_back("ended " + std::to_string(Raw(end.id)) + " " + std::string(end.payload) +
+                   (end.error ? end.error->detail : ""));
   }
   std::vector<std::string> said;
 };
@@ -65,9 +68,11 @@ TEST(RecordCodec, AnEntryReadsAsItWasWritten) {
   Recorder recorder;
   ASSERT_TRUE(DecodeEntry(SampleEntry(), &recorder).ok());
   const std::string id = std::to_string(1ull << 40);
-  EXPECT_THAT(recorder.said,
-              ::testing::ElementsAre("created images", "put " + id + " " + std::string("a\0b", 3) + " resize 127 1700000000123 128",
-                                     "retried " + id + " 300 boom", "ended " + id + " result tail", "closed 3", "deleted 3"));
+  EXPECT_THAT(
+      recorder.said,
+      ::testing::ElementsAre(
+          "created images", "put " + id + " " + std::string("a\0b", 3) + " resize 127 1700000000123 128",
+          "retried " + id + " 300 boom", "ended " + id + " result tail", "closed 3", "deleted 3"));
 }
 
 TEST(RecordCodec, EveryTruncationIsAnErrorOrAPrefixAndNeverACrash) {

@@ -72,7 +72,9 @@ class AnyStore : public ::testing::TestWithParam<std::string> {
     next_entry_ = acquired->next_entry;
     seq_ = 0;
   }
-  void Commit(const Batch& batch) { ASSERT_EQ(store_->Commit(0, epoch_, ++seq_, batch).outcome, CommitOutcome::kDurable); }
+  void Commit(const Batch& batch) {
+    ASSERT_EQ(store_->Commit(0, epoch_, ++seq_, batch).outcome, CommitOutcome::kDurable);
+  }
   Batch Entry(std::string text) {
     Batch batch;
     batch.entry_number = next_entry_++;
@@ -81,18 +83,24 @@ class AnyStore : public ::testing::TestWithParam<std::string> {
   }
   std::map<uint64_t, std::string> Entries(uint64_t from = 0) {
     std::map<uint64_t, std::string> entries;
-    EXPECT_TRUE(store_->ScanEntries(0, from, [&](uint64_t n, std::string_view e) {
-      entries[n] = std::string(e);
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(store_
+                    ->ScanEntries(0, from,
+                                  [&](uint64_t n, std::string_view e) {
+                                    entries[n] = std::string(e);
+                                    return absl::OkStatus();
+                                  })
+                    .ok());
     return entries;
   }
   std::map<std::string, std::string> Rows() {
     std::map<std::string, std::string> rows;
-    EXPECT_TRUE(store_->ScanRows(0, [&](std::string_view k, std::string_view v) {
-      rows[std::string(k)] = std::string(v);
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(store_
+                    ->ScanRows(0,
+                               [&](std::string_view k, std::string_view v) {
+                                 rows[std::string(k)] = std::string(v);
+                                 return absl::OkStatus();
+                               })
+                    .ok());
     return rows;
   }
 
@@ -153,7 +161,8 @@ TEST_P(AnyStore, AVisitorsErrorEndsTheScan) {
   EXPECT_EQ(seen, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, AnyStore, ::testing::Values("memory", "rocksdb"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Stores, AnyStore, ::testing::Values("memory", "rocksdb"),
+                         [](const auto& info) { return info.param; });
 
 TEST(RocksDbStore, DirectoryIsPrivate) {
   TempDirectory temp;

@@ -32,7 +32,9 @@ class CoreHarness {
     seq_ = 0;
     broker_ = std::make_unique<core::Broker>(limits_, acquired->epoch, acquired->next_entry, &encoder_, 1);
     core::Restorer restorer(broker_.get());
-    ASSERT_TRUE(store_->ScanRows(0, [&](auto key, auto value) { return storage::DecodeRow(key, value, &restorer); }).ok());
+    ASSERT_TRUE(
+        store_->ScanRows(0, [&](auto key, auto value) { return storage::DecodeRow(key, value, &restorer); })
+            .ok());
     ASSERT_TRUE(store_
                     ->ScanEntries(0, 0,
                                   [&](uint64_t number, std::string_view entry) {

@@ -26,8 +26,8 @@ struct Outcome {
   uint64_t index = 0;    // which input it belongs to (TaskStream), from 0
   uint64_t task_id = 0;  // 0: the put was refused
   bool succeeded = false;
-  std::string payload;       // the result
-  std::string content_type;  // "" raw bytes, "msgpack" one value
+  std::string payload;                            // the result
+  std::string content_type;                       // "" raw bytes, "msgpack" one value
   FailureKind kind = FailureKind::handler_error;  // the rest: unless succeeded
   std::string message;
   std::string detail;
@@ -55,14 +55,14 @@ struct Outcome {
 };
 
 struct PoolOptions {
-  uint32_t max_attempts = 0;  // failed attempts before a task is dead; 0: the default, 1
-  uint32_t max_crashes = 0;   // lost children before a task is dead; 0: the default, 3
-  Millis retry_delay{0};      // first backoff between attempts; 0: the default, 1 s
-  Millis delay{0};            // not run before
+  uint32_t max_attempts = 0;   // failed attempts before a task is dead; 0: the default, 1
+  uint32_t max_crashes = 0;    // lost children before a task is dead; 0: the default, 3
+  Millis retry_delay{0};       // first backoff between attempts; 0: the default, 1 s
+  Millis delay{0};             // not run before
   Millis result_ttl{600'000};  // how long the broker keeps an outcome that nobody took
-  bool create_queue = true;   // the pool's queue, if there is none
-  uint32_t window = 4096;     // tasks of one map or imap that are under way at a time
-  Headers headers = {};       // sent with every task
+  bool create_queue = true;    // the pool's queue, if there is none
+  uint32_t window = 4096;      // tasks of one map or imap that are under way at a time
+  Headers headers = {};        // sent with every task
 };
 
 // The untyped part of AsyncResult.

@@ -42,13 +42,13 @@ struct QueueInfo {
 
 // How a put is done. Times are rounded to milliseconds and at most 2^31-1 of them.
 struct PutOptions {
-  std::string handler = {};     // the handler that workers run it with; empty: a plain message
+  std::string handler = {};  // the handler that workers run it with; empty: a plain message
   Headers headers = {};
-  Millis delay{0};              // not handed out before
-  uint32_t max_attempts = 0;    // failed attempts before the task is dead; 0: the default, 1
-  uint32_t max_crashes = 0;     // lost holders before the task is dead; 0: the default, 3
-  Millis retry_delay{0};        // first backoff, doubling with jitter; 0: the default, 1 s
-  Millis result_ttl{0};         // how long the outcome stays readable; 0: it is not kept
+  Millis delay{0};            // not handed out before
+  uint32_t max_attempts = 0;  // failed attempts before the task is dead; 0: the default, 1
+  uint32_t max_crashes = 0;   // lost holders before the task is dead; 0: the default, 3
+  Millis retry_delay{0};      // first backoff, doubling with jitter; 0: the default, 1 s
+  Millis result_ttl{0};       // how long the outcome stays readable; 0: it is not kept
 };
 
 template <typename T>
@@ -74,9 +74,11 @@ class Queue {
   // Any other value travels as MessagePack (see joinq/codec.h); get<T> and
   // Task::as<T> unpack it. With a handler it becomes its only argument.
   template <typename T>
-    requires(!kIsText<T>)
-  uint64_t put(const T& value, Millis timeout = kForever, const PutOptions& options = {}) const {
-    return put_raw(options.handler.empty() ? PackResult(value) : PackArgs(value), kMsgpackType, timeout, options);
+  requires(!kIsText<T>) uint64_t
+      put(const T& value, Millis timeout = kForever, const PutOptions& options = {})
+  const {
+    return put_raw(options.handler.empty() ? PackResult(value) : PackArgs(value), kMsgpackType, timeout,
+                   options);
   }
   template <typename T>
   uint64_t put_nowait(const T& value, const PutOptions& options = {}) const {
@@ -187,7 +189,11 @@ class Queue::iterator : public internal::DrainIterator<Queue, std::string> {
 class JoinableQueue::iterator : public internal::DrainIterator<JoinableQueue, Task> {
   using DrainIterator::DrainIterator;
 };
-inline Queue::iterator Queue::begin() const { return iterator(this); }
-inline JoinableQueue::iterator JoinableQueue::begin() const { return iterator(this); }
+inline Queue::iterator Queue::begin() const {
+  return iterator(this);
+}
+inline JoinableQueue::iterator JoinableQueue::begin() const {
+  return iterator(this);
+}
 
 }  // namespace joinq

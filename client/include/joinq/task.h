@@ -54,9 +54,9 @@ class Task {
   const std::string& payload() const;
   const std::string& content_type() const;  // "" raw bytes, "msgpack" packed by put(value)
   const Headers& headers() const;
-  uint32_t attempt() const;       // 1 for the first delivery
-  const Lease& lease() const;     // all zero when the task was acknowledged by the get itself
-  Millis lease_time() const;      // how long the lease was given for
+  uint32_t attempt() const;    // 1 for the first delivery
+  const Lease& lease() const;  // all zero when the task was acknowledged by the get itself
+  Millis lease_time() const;   // how long the lease was given for
 
   // The payload as put(value) packed it. Throws DecodeError if it is something else.
   template <typename T>

@@ -66,11 +66,16 @@ T As(const nlohmann::json& json, const char* what) {
   } else {
     try {
       if constexpr (std::is_integral_v<V> && !std::is_same_v<V, bool>) {
-        if (!json.is_number_integer()) throw DecodeError(std::string(what) + " is a " + json.type_name() + ", not an integer");
-        bool fits = json.is_number_unsigned() ? std::in_range<V>(json.get<uint64_t>()) : std::in_range<V>(json.get<int64_t>());
-        if (!fits) throw DecodeError(std::string(what) + " is out of the range of the integer asked for: " + json.dump());
+        if (!json.is_number_integer())
+          throw DecodeError(std::string(what) + " is a " + json.type_name() + ", not an integer");
+        bool fits = json.is_number_unsigned() ? std::in_range<V>(json.get<uint64_t>())
+                                              : std::in_range<V>(json.get<int64_t>());
+        if (!fits)
+          throw DecodeError(std::string(what) +
+                            " is out of the range of the integer asked for: " + json.dump());
       } else if constexpr (std::is_floating_point_v<V>) {
-        if (!json.is_number()) throw DecodeError(std::string(what) + " is a " + json.type_name() + ", not a number");
+        if (!json.is_number())
+          throw DecodeError(std::string(what) + " is a " + json.type_name() + ", not a number");
       }
       return json.get<V>();
     } catch (const nlohmann::json::exception& error) {
@@ -81,7 +86,8 @@ T As(const nlohmann::json& json, const char* what) {
 
 template <typename Tuple, size_t... I>
 Tuple ArgsFrom(const nlohmann::json& array, std::index_sequence<I...>) {
-  return Tuple{As<std::tuple_element_t<I, Tuple>>(array[I], ("argument " + std::to_string(I + 1)).c_str())...};
+  return Tuple{
+      As<std::tuple_element_t<I, Tuple>>(array[I], ("argument " + std::to_string(I + 1)).c_str())...};
 }
 
 }  // namespace codec_internal
@@ -108,7 +114,9 @@ template <typename T>
 std::string PackResult(const T& value) {
   return codec_internal::Pack(nlohmann::json(value));
 }
-inline std::string PackVoid() { return codec_internal::Pack(nullptr); }
+inline std::string PackVoid() {
+  return codec_internal::Pack(nullptr);
+}
 
 template <typename T>
 T UnpackResult(std::string_view bytes) {

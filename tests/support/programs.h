@@ -1,0 +1,96 @@
+// Real processes for tests: the programs of this build, started on free ports and
+// temporary directories, watched with deadlines, and gone when the test ends.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace joinq::testing {
+
+using namespace std::chrono_literals;
+
+// build/<preset>, found from where the test program is.
+std::string BuildDirectory();
+std::string ProgramPath(const std::string& name);  // in bin/
+std::string DemoHandlers();                        // the module of examples/
+
+// Asks `condition` until it holds; false if it does not within `deadline`.
+bool Eventually(const std::function<bool()>& condition, std::chrono::milliseconds deadline = 20s);
+
+class TempDirectory {
+ public:
+  TempDirectory();
+  ~TempDirectory();
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// A child process with its standard error (and output) in a file.
+class Program {
+ public:
+  Program() = default;
+  // The first word is a program of this build or a path.
+  explicit Program(std::vector<std::string> command, const std::string& input = "");
+  ~Program();  // kills and reaps
+  Program(Program&& other) noexcept { *this = std::move(other); }
+  Program& operator=(Program&& other) noexcept;
+
+  pid_t pid() const { return pid_; }
+  bool running();
+  void Signal(int signal) const;
+  // The exit status, 128 + signal, or -1 if it still runs at the deadline.
+  int Wait(std::chrono::milliseconds deadline = 30s);
+  std::string output() const;  // so far
+  std::string errors() const;
+
+ private:
+  pid_t pid_ = 0;
+  int status_ = -1;
+  std::string out_path_, err_path_;
+};
+
+struct Finished {
+  int status = -1;
+  std::string output, errors;
+};
+// Runs a program to its end.
+Finished Run(std::vector<std::string> command, const std::string& input = "", std::chrono::milliseconds deadline = 30s);
+
+// joinqd on a port that stays the same over restarts.
+class BrokerProcess {
+ public:
+  explicit BrokerProcess(std::vector<std::string> more = {}, bool memory = false);
+  void Start();
+  // kill -9 and start again.
+  void Crash();
+  const std::string& url() const { return url_; }
+  const std::string& http() const { return http_; }
+  Program& program() { return program_; }
+  std::string data() const { return directory_.path() + "/data"; }
+
+ private:
+  TempDirectory directory_;
+  std::vector<std::string> more_;
+  bool memory_;
+  std::string url_, http_;
+  Program program_;
+};
+
+// joinq-worker with two children and the demo handlers, serving `queue`. Ready
+// once the broker lists it.
+Program StartWorker(const std::string& url, const std::string& queue, std::vector<std::string> more = {});
+// Process ids of all descendants.
+std::vector<pid_t> Descendants(pid_t pid);
+// Children of the worker that run handlers (those of its zygote).
+std::vector<pid_t> PoolChildren(pid_t worker);
+bool IsZombie(pid_t pid);
+
+}  // namespace joinq::testing
