@@ -444,9 +444,10 @@ check_start() {
     # shellcheck disable=SC2016
     expect "  process 1 is tini, without privileges" "tini 0000000000000000 1" \
       "$("$docker" exec "$id" awk '/^(Name|CapEff|NoNewPrivs):/ {printf "%s%s", s, $2; s = " "}' /proc/1/status)"
+    wait_until 60 "container $id is healthy" healthy "$id"
     if "$docker" exec "$id" touch /usr/local/bin/x 2>/dev/null; then fail "the root file system is writable"; fi
   done
-  pass "root file systems are read-only"
+  pass "all are healthy, with a read-only root file system"
   if [[ $network == bridge ]]; then
     expect "gRPC is published on loopback only" "127.0.0.1:$JOINQ_PORT" "$("$docker" port "$broker" 7420)"
     expect "HTTP is published on loopback only" "127.0.0.1:$JOINQ_HTTP_PORT" "$("$docker" port "$broker" 7421)"
