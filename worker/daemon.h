@@ -48,6 +48,9 @@ class Daemon : public LinkEvents {
     boost::asio::steady_timer kill_timer;
     bool dead = false;
     bool ready = false;
+    bool answered = false;
+    bool ending = false;  // by our own hand: what it ran is not to blame
+    const std::chrono::steady_clock::time_point born = std::chrono::steady_clock::now();
     bool waiting_writable = false;
   };
   using ChildPtr = std::shared_ptr<Child>;
@@ -88,7 +91,7 @@ class Daemon : public LinkEvents {
   void OnExited(const ZygoteReport& report);
   // The child is dead: takes its last results and closes everything.
   void Bury(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Respawn(uint32_t slot, bool was_ready);
+  void Respawn(uint32_t slot, bool healthy);
   void WatchReadable(const ChildPtr& child);
   void WatchWritable(const ChildPtr& child);
   void OnReadable(const ChildPtr& child);

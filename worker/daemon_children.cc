@@ -18,6 +18,7 @@ constexpr auto kTickTime = std::chrono::milliseconds(5);
 constexpr uint64_t kPeekAfterNs = 2'000'000;
 constexpr uint64_t kStalledAfterNs = 5'000'000;
 constexpr int kHandBackTicks = 20;
+constexpr auto kHealthyLife = std::chrono::seconds(1);
 constexpr auto kKillGrace = std::chrono::seconds(2);
 
 uint64_t NowNs() {
@@ -118,10 +119,10 @@ void Daemon::OnSpawnFailed(uint32_t slot, const std::string& why) {
   Respawn(slot, false);
 }
 
-void Daemon::Respawn(uint32_t slot, bool was_ready) {
-  const auto delay = respawn_.OnDeath(was_ready);
-  if (respawn_.just_tripped()) {
-    spdlog::error("{} children in a row died at start; no tasks are taken until one starts",
+void Daemon::Respawn(uint32_t slot, bool healthy) {
+  const auto delay = respawn_.OnDeath(healthy);
+  if (!healthy && respawn_.just_tripped()) {
+    spdlog::error("{} children in a row died at start; no tasks are taken while none lives",
                   RespawnPolicy::kTripAfter);
   }
   if (delay.count() == 0) {
@@ -183,7 +184,6 @@ void Daemon::OnExited(const ZygoteReport& report) {
   ChildPtr child = children_[report.child];
   if (!child || child->channel.pid() != report.pid) return;
   Bury(*child);
-  const bool was_ready = child->ready;
   const auto culprit = pool_.ChildDied(child->slot, child->channel.page().begun.load());
   children_[report.child].reset();
   ++child_deaths_total_;
@@ -199,6 +199,8 @@ void Daemon::OnExited(const ZygoteReport& report) {
   } else {
     if (culprit && pool_.task(*culprit).dropped) {
       pool_.Free(*culprit);
+    } else if (culprit && child->ending) {
+      Complete(*culprit, v1::Completion::RELEASED, 0);
     } else if (culprit) {
       spdlog::warn("{}; it ran task {}", death, pool_.task(*culprit).id);
       Fail(Complete(*culprit, v1::Completion::FAILED, death.size()), v1::FAILURE_KIND_CRASH, death,
@@ -206,7 +208,10 @@ void Daemon::OnExited(const ZygoteReport& report) {
     } else {
       spdlog::warn("child {} ended between tasks (wait status {})", report.pid, report.wait_status);
     }
-    Respawn(report.child, was_ready);
+    // A life that did something was no failed start; what ended it was most likely a task.
+    const bool healthy = culprit || child->answered ||
+                         (child->ready && std::chrono::steady_clock::now() - child->born > kHealthyLife);
+    Respawn(report.child, healthy);
     Dispatch();
   }
   link_->Flush();

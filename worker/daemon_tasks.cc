@@ -91,7 +91,6 @@ void Daemon::TakeResults(Child& child) {
     if (frame.header.type == FrameType::kReady) {
       if (!child.ready) pool_.ChildReady(child.slot);
       child.ready = true;
-      respawn_.OnReady();
       SayServing();
       continue;
     }
@@ -104,6 +103,8 @@ void Daemon::TakeResults(Child& child) {
       parse = Parse::kMalformed;
       break;
     }
+    if (!child.answered) respawn_.OnHealthy();
+    child.answered = true;
     if (!ticket) continue;
     if (frame.header.verdict == ResultVerdict::kDone) {
       auto& completion = Complete(*ticket, v1::Completion::DONE, frame.payload.size());
@@ -190,7 +191,11 @@ void Daemon::Cancel(const v1::Lease& lease) {
       // It may have answered meanwhile; then another task would be hit.
       absl::MutexLock lock(&mutex_);
       const auto still = pool_.Find(id, epoch, sequence);
-      if (!still || pool_.task(*still).place != Pool::Task::Place::kSent || child->dead) return;
+      if (!still || child->dead) return;
+      const auto& task = pool_.task(*still);
+      const StatusPage& page = child->channel.page();
+      if (task.place != Pool::Task::Place::kSent || page.begun.load() != task.number) return;
+      child->ending = true;
     }
     KillGently(child);
   });

@@ -49,8 +49,9 @@ class PidFile {
 
 ZygoteProgram ProgramOf(const WorkerOptions& options) {
   ZygoteProgram program;
-  program.load = [&options]() -> absl::Status {
+  program.load = [&options](const std::function<void(const std::string&)>& announce) -> absl::Status {
     for (const auto& module : options.modules) {
+      announce("--module " + module);
       if (auto status = LoadModule(module); !status.ok()) {
         return absl::InvalidArgumentError(absl::StrCat("--module ", module, ": ", status.message()));
       }

@@ -267,7 +267,7 @@ TEST(RespawnPolicyTest, BacksOffAndTrips) {
   EXPECT_FALSE(policy.just_tripped());
   EXPECT_GE(last.count(), 5000);
   EXPECT_LE(last.count(), 10000);
-  policy.OnReady();
+  policy.OnHealthy();
   EXPECT_FALSE(policy.tripped());
   EXPECT_LE(policy.OnDeath(false).count(), 100);
 }

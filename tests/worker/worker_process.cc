@@ -17,8 +17,9 @@
 
 namespace joinq {
 
-WorkerProcess::WorkerProcess(std::vector<std::string> arguments, std::vector<std::string> environment) {
-  std::string program = std::string(JOINQ_BIN_DIR) + "/joinq-worker";
+WorkerProcess::WorkerProcess(std::vector<std::string> arguments, std::vector<std::string> environment,
+                             std::string program) {
+  if (program.empty()) program = std::string(JOINQ_BIN_DIR) + "/joinq-worker";
   std::vector<char*> argv{program.data()};
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);

@@ -12,8 +12,9 @@ namespace joinq {
 
 class WorkerProcess {
  public:
-  // Starts `joinq-worker` with these arguments.
-  explicit WorkerProcess(std::vector<std::string> arguments, std::vector<std::string> environment = {});
+  // Starts `program`, or else `joinq-worker`, with these arguments.
+  explicit WorkerProcess(std::vector<std::string> arguments, std::vector<std::string> environment = {},
+                         std::string program = {});
   ~WorkerProcess();  // kills it if it still runs
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;

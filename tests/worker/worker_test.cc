@@ -370,6 +370,35 @@ TEST_F(WorkerTest, OptionsComeFromTheEnvironmentAndAFileToo) {
   EXPECT_THAT(hello.handlers(), IsSupersetOf({"a", "b"}));
 }
 
+TEST_F(WorkerTest, AProgramOfTheUserIsAWorker) {
+  worker_ = std::make_unique<WorkerProcess>(std::vector<std::string>{"-u", broker_.address(), "-c", "1"},
+                                            std::vector<std::string>{}, JOINQ_BUILD_DIR "/tests/own_worker");
+  ASSERT_TRUE(broker_.WaitConnected());
+  EXPECT_EQ(Run("triple", "[14]").result(), "42");
+}
+
+TEST_F(WorkerTest, TakesNoTasksWhileChildrenDieAtStart) {
+  worker_ = std::make_unique<WorkerProcess>(std::vector<std::string>{
+      "-u", broker_.address(), "-c", "2", "--module", JOINQ_BUILD_DIR "/tests/stillborn_module.so"});
+  broker_.Put("never", "");
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.child_deaths_total() >= 6; }));
+  EXPECT_EQ(broker_.Snapshot().credit_max, 0u);
+  EXPECT_EQ(Stop(), 0);
+  EXPECT_THAT(worker_->Errors(), HasSubstr("children in a row died at start"));
+}
+
+TEST_F(WorkerTest, AKilledSleeperOfACancelledTaskIsReplaced) {
+  Start({"-c", "1", "--exec", "stubborn=sh -c \"trap '' TERM; sleep 600\""});
+  const auto id = broker_.Put("stubborn", "");
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.busy() == 1; }));
+  const auto children = ChildPids();
+  const auto grandchildren = ChildrenOf(children.at(0));
+  broker_.Cancel(id);
+  EXPECT_TRUE(WaitGone(children));
+  EXPECT_TRUE(WaitGone(grandchildren));
+  EXPECT_EQ(Run("add", "[3, 4]").result(), "7");
+}
+
 struct BadInput {
   std::vector<std::string> arguments;
   std::string message;
@@ -405,6 +434,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{{"--module", "/etc/passwd"}, "--module /etc/passwd"},
         BadInput{{"--module", kModule, "--exec", "add=cat"}, "\"add\" is registered twice"},
         BadInput{{"--module", JOINQ_BUILD_DIR "/tests/threaded_module.so"}, "starts a thread"},
+        BadInput{{"--module", JOINQ_BUILD_DIR "/tests/crashing_module.so"},
+                 "crashing_module.so: loading it died of signal 6"},
         BadInput{{"--config", "/no/such/file"}, "/no/such/file"},
         BadInput{{"--pid-file", "/no/such/folder/pid"}, "--pid-file"}));
 

@@ -1,8 +1,9 @@
 // When to start a child again, and when to say that it is hopeless. Pure policy.
 //
-// A child that got ready and died is replaced at once: whatever killed it was
-// most likely its task. Deaths before ready back off, 100 ms .. 10 s, and five
-// in a row trip the breaker until some child gets ready.
+// A child that did some work is replaced at once: whatever killed it was most
+// likely its task. Deaths at start back off, 100 ms .. 10 s, and five in a row
+// trip the breaker until some child does work. (A child that never got ready
+// brings no credit, so a worker without a healthy child takes no tasks.)
 #pragma once
 
 #include <chrono>
@@ -18,13 +19,13 @@ class RespawnPolicy {
   explicit RespawnPolicy(uint64_t seed)
       : backoff_(std::chrono::milliseconds(100), std::chrono::seconds(10), seed) {}
 
-  void OnReady() {
+  void OnHealthy() {
     failures_ = 0;
     backoff_.Reset();
   }
   // The delay before the replacement is started.
-  std::chrono::milliseconds OnDeath(bool was_ready) {
-    if (was_ready) return std::chrono::milliseconds(0);
+  std::chrono::milliseconds OnDeath(bool healthy) {
+    if (healthy) return std::chrono::milliseconds(0);
     ++failures_;
     return backoff_.Next();
   }

@@ -35,6 +35,7 @@ absl::StatusOr<Zygote> Zygote::Fork(const ZygoteProgram& program) {
 
 absl::StatusOr<std::vector<std::string>> Zygote::WaitReady() {
   std::vector<std::string> handlers;
+  std::string loading;
   for (;;) {
     pollfd polled{control_.get(), POLLIN, 0};
     if (poll(&polled, 1, -1) < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, "poll");
@@ -46,16 +47,18 @@ absl::StatusOr<std::vector<std::string>> Zygote::WaitReady() {
       case Next::kGone: {
         int status = 0;
         waitpid(pid_, &status, 0);
+        const std::string what = loading.empty() ? "" : absl::StrCat(loading, ": ");
         return absl::InternalError(
             WIFSIGNALED(status)
-                ? absl::StrCat("the process that loads modules died: signal ", WTERMSIG(status), " (",
+                ? absl::StrCat(what, "loading it died of signal ", WTERMSIG(status), " (",
                                strsignal(WTERMSIG(status)), ")")
-                : absl::StrCat("the process that loads modules ended: exit status ", WEXITSTATUS(status)));
+                : absl::StrCat(what, "loading it ended with exit status ", WEXITSTATUS(status)));
       }
       case Next::kReport:
         break;
     }
     if (report.type == ZygoteReport::kHandler) handlers.emplace_back(report.text);
+    if (report.type == ZygoteReport::kLoading) loading = report.text;
     if (report.type == ZygoteReport::kReady) return handlers;
     if (report.type == ZygoteReport::kFailed) {
       Stop();

@@ -25,8 +25,8 @@ namespace joinq {
 
 // What runs in the zygote and its children.
 struct ZygoteProgram {
-  // Loads what the children need; an error ends the zygote.
-  std::function<absl::Status()> load;
+  // Loads what the children need, announcing each part by a name for people; an error ends the zygote.
+  std::function<absl::Status(const std::function<void(const std::string&)>& announce)> load;
   // After load: the handlers, in the order of their indices.
   std::function<std::vector<std::string>()> handler_names;
   // The life of a child: returns its exit status.

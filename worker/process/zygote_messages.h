@@ -28,6 +28,7 @@ struct ZygoteReport {
     kSpawned = 4,      // `child` runs as `pid`; carries channel, status page and pidfd
     kSpawnFailed = 5,  // `text` says why
     kExited = 6,       // `pid` ended and was reaped; the rest of its group was killed
+    kLoading = 7,      // `text` is what is being loaded now: to be named should that kill the zygote
   };
   Type type = kReady;
   uint32_t child = 0;

@@ -58,7 +58,7 @@ class ZygoteServer {
 
   int Run() {
     Prepare();
-    if (absl::Status loaded = program_.load(); !loaded.ok()) {
+    if (absl::Status loaded = Load(); !loaded.ok()) {
       ZygoteReport report;
       report.type = ZygoteReport::kFailed;
       SetText(report, loaded.message());
@@ -83,6 +83,16 @@ class ZygoteServer {
     ZygoteReport report;
     UniqueFd fds[3];
   };
+
+  absl::Status Load() {
+    return program_.load([this](const std::string& what) {
+      ZygoteReport report;
+      report.type = ZygoteReport::kLoading;
+      SetText(report, what);
+      Report(report);
+      FlushReports();
+    });
+  }
 
   void Prepare() {
     prctl(PR_SET_NAME, "joinq-zygote");
