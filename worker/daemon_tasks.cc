@@ -35,9 +35,10 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
   header.epoch = group.epoch();
   for (const auto& delivery : group.tasks()) {
     const Pool::Ticket ticket = pool_.Add(delivery.task_id(), group.epoch(), delivery.sequence());
-    if (phase_ != Phase::kRunning || header.handler == kNoIndex) {
+    const bool unwanted = phase_ != Phase::kRunning || pool_.overfull();
+    if (unwanted || header.handler == kNoIndex) {
       pool_.RemoveWaiting(ticket);
-      if (phase_ != Phase::kRunning) {
+      if (unwanted) {
         Complete(ticket, v1::Completion::RELEASED, 0);
       } else {
         Fail(Complete(ticket, v1::Completion::FAILED, 4096), v1::FAILURE_KIND_UNKNOWN_HANDLER,
@@ -51,6 +52,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();
     EncodeTask(header, group.content_type(), delivery.payload(), pool_.task(ticket).frame);
+    pool_.Framed(ticket);
   }
 }
 

@@ -119,6 +119,21 @@ TEST_F(PoolTest, LargePayloadsLowerTheCredit) {
   EXPECT_THAT(Dispatch(pool), SizeIs(2));
 }
 
+TEST_F(PoolTest, KnowsWhenItsBytesAreTooMany) {
+  PoolLimits limits;
+  limits.bytes_max = 1000;
+  Pool pool(limits);
+  std::vector<Pool::Ticket> tickets;
+  for (uint64_t id = 1; !pool.overfull(); ++id) {
+    tickets.push_back(Add(pool, id, 500));
+    pool.Framed(tickets.back());
+  }
+  EXPECT_EQ(tickets.size(), 9u);
+  pool.RemoveWaiting(tickets.back());
+  pool.Free(tickets.back());
+  EXPECT_FALSE(pool.overfull());
+}
+
 TEST_F(PoolTest, CountsWhatWasAskedForExactly) {
   Pool pool = Make(2);
   Ready(pool, 2);

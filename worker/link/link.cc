@@ -148,7 +148,6 @@ void Link::Broken() {
       welcomed_ = false;
       events_.OnBroken();
     }
-    context_->TryCancel();
   }
   FinishIfIdle();
 }

@@ -41,8 +41,16 @@ Pool::Ticket Pool::Add(uint64_t id, uint64_t epoch, uint64_t sequence) {
   return ticket;
 }
 
+void Pool::Framed(Ticket ticket) {
+  Task& task = tasks_[ticket];
+  bytes_in_hand_ += task.frame.size() - task.counted_bytes;
+  task.counted_bytes = task.frame.size();
+}
+
 void Pool::Free(Ticket ticket) {
   Task& task = tasks_[ticket];
+  bytes_in_hand_ -= task.counted_bytes;
+  task.counted_bytes = 0;
   assert(task.place != Task::Place::kFree);
   task.place = Task::Place::kFree;
   if (task.frame.capacity() > kFrameCapacityKept) std::string().swap(task.frame);
@@ -171,6 +179,7 @@ std::vector<Pool::Ticket> Pool::TakeWaiting(size_t keep) {
 }
 
 void Pool::RemoveWaiting(Ticket ticket) {
+  if (!waiting_.empty() && waiting_.back() == ticket) return waiting_.pop_back();
   auto it = std::find(waiting_.begin(), waiting_.end(), ticket);
   assert(it != waiting_.end());
   waiting_.erase(it);

@@ -43,6 +43,7 @@ class Pool {
     enum class Place : uint8_t { kFree, kWaiting, kSent } place = Place::kFree;
     Child child = 0;      // if sent
     uint64_t number = 0;  // its frame's number there
+    uint64_t counted_bytes = 0;
   };
 
   struct Assignment {
@@ -55,6 +56,11 @@ class Pool {
   // --- tasks in
   // A delivery: uses up one of the credit, waits for Dispatch. The caller fills `frame` at once.
   Ticket Add(uint64_t id, uint64_t epoch, uint64_t sequence);
+  // The task's frame is complete: counts its bytes.
+  void Framed(Ticket ticket);
+  // More bytes are in hand than any credit was meant for (tasks grew suddenly):
+  // further deliveries are better given back.
+  bool overfull() const { return bytes_in_hand_ > kOverfullFactor * limits_.bytes_max; }
   // The next tasks to send, fewest first; they count as sent. Appends to `out`.
   void Dispatch(std::vector<Assignment>& out);
   // The task's outcome has been reported, or nobody wants it: forgets it.
@@ -121,6 +127,7 @@ class Pool {
   double mean_service_us() const { return mean_us_; }
 
  private:
+  static constexpr uint64_t kOverfullFactor = 4;
   struct Entry {
     Ticket ticket;
     bool recalled;  // the ticket is no longer this child's
@@ -146,6 +153,7 @@ class Pool {
   std::vector<Ticket> free_;
   std::deque<Ticket> waiting_;
   size_t in_hand_ = 0;
+  uint64_t bytes_in_hand_ = 0;
   uint32_t ready_ = 0;
   uint32_t outstanding_ = 0;
   bool paused_ = false;
