@@ -51,8 +51,8 @@ struct Limits {
   uint64_t journal_bytes_min = 64ull << 20;  // a journal below this is left alone
 };
 
-// How a holder ends its lease.
-enum class Verdict : uint8_t { kDone = 0, kFailed = 1, kReleased = 2 };
+// How a holder ends its lease; kNone ends none.
+enum class Verdict : uint8_t { kDone = 0, kFailed = 1, kReleased = 2, kNone = 3 };
 
 struct Completion {
   LeaseRef lease;
@@ -174,13 +174,15 @@ class Broker {
   void DropProducerRef(Task* task);
 
   // leases and ends (broker_leases.cc)
-  Task* FindLease(const LeaseRef& lease, bool* repeated) const;
-  absl::StatusOr<std::vector<Task*>> FindLeases(std::string_view queue, std::span<const LeaseRef> leases);
+  // Null if the lease is stale; `repeated` says that it ended with this very verdict.
+  Task* FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) const;
+  absl::StatusOr<std::vector<Task*>> FindLeases(std::string_view queue, std::span<const LeaseRef> leases,
+                                                Verdict verdict);
   Delivery Lease(Task* task, CallerId to, WorkerSession* holder, Time lease_end);
   void Unlease(Task* task);
   void MakeReady(Task* task, bool front);
   void MakeDelayed(Task* task, Time due);
-  void RememberCompletion(const Task& task);
+  void RememberCompletion(const Task& task, Verdict verdict);
   void FailAttempt(Task* task, const TaskError& error);
   void End(Task* task, Outcome outcome, std::string_view result, std::string_view content_type);
   void Dispatch(Queue* queue);
@@ -249,6 +251,7 @@ class Broker {
   struct Completed {
     TaskId task{0};
     uint64_t sequence = 0;
+    Verdict verdict = Verdict::kDone;
   };
   static constexpr size_t kCompletedSlots = 1 << 16;
   std::unique_ptr<std::array<Completed, kCompletedSlots>> completed_;

@@ -85,27 +85,27 @@ void Broker::Unlease(Task* task) {
   }
 }
 
-Task* Broker::FindLease(const LeaseRef& lease, bool* repeated) const {
+Task* Broker::FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) const {
   *repeated = false;
   if (lease.token.epoch != epoch_) return nullptr;
   Task* task = tasks_.Find(lease.task);
   if (task != nullptr && task->state == TaskState::kLeased && task->lease_sequence == lease.token.sequence)
     return task;
   const Completed& last = (*completed_)[Raw(lease.task) % kCompletedSlots];
-  *repeated = last.task == lease.task && last.sequence == lease.token.sequence;
+  *repeated = last.task == lease.task && last.sequence == lease.token.sequence && last.verdict == verdict;
   return nullptr;
 }
 
 // The leased tasks, without those whose completion is a repetition.
 absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_name,
-                                                      std::span<const LeaseRef> leases) {
+                                                      std::span<const LeaseRef> leases, Verdict verdict) {
   auto found = FindQueue(queue_name);
   if (!found.ok()) return found.status();
   if (leases.empty()) return InvalidField("leases", "must not be empty");
   std::vector<Task*> tasks;
   for (const LeaseRef& lease : leases) {
     bool repeated = false;
-    Task* task = FindLease(lease, &repeated);
+    Task* task = FindLease(lease, verdict, &repeated);
     if (repeated) continue;
     if (task == nullptr) return StaleLease(lease);
     if (task->queue != *found) {
@@ -118,8 +118,8 @@ absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_nam
   return tasks;
 }
 
-void Broker::RememberCompletion(const Task& task) {
-  (*completed_)[Raw(task.id) % kCompletedSlots] = {task.id, task.lease_sequence};
+void Broker::RememberCompletion(const Task& task, Verdict verdict) {
+  (*completed_)[Raw(task.id) % kCompletedSlots] = {task.id, task.lease_sequence, verdict};
 }
 
 // Hands ready tasks to whoever waits for them, then lets parked puts in.
@@ -210,20 +210,20 @@ absl::Status Broker::Done(std::string_view queue, std::span<const LeaseRef> leas
     return InvalidField("result", absl::StrCat("has ", result.size(), " bytes; at most ",
                                                limits_.max_payload_bytes, " are allowed"));
   }
-  auto tasks = FindLeases(queue, leases);
+  auto tasks = FindLeases(queue, leases, Verdict::kDone);
   if (!tasks.ok()) return tasks.status();
   for (Task* task : *tasks) {
-    RememberCompletion(*task);
+    RememberCompletion(*task, Verdict::kDone);
     End(task, Outcome::kSucceeded, result, content_type);
   }
   return absl::OkStatus();
 }
 
 absl::Status Broker::Fail(std::string_view queue, std::span<const LeaseRef> leases, const TaskError& error) {
-  auto tasks = FindLeases(queue, leases);
+  auto tasks = FindLeases(queue, leases, Verdict::kFailed);
   if (!tasks.ok()) return tasks.status();
   for (Task* task : *tasks) {
-    RememberCompletion(*task);
+    RememberCompletion(*task, Verdict::kFailed);
     FailAttempt(task, error);
   }
   if (!tasks->empty()) Dispatch(*FindQueue(queue));
@@ -234,12 +234,12 @@ absl::Status Broker::Release(std::string_view queue, std::span<const LeaseRef> l
   if (delay_ms > kDurationMsMax)
     return InvalidField("delay_ms",
                         absl::StrCat("is ", delay_ms, "; at most ", kDurationMsMax, " is allowed"));
-  auto tasks = FindLeases(queue, leases);
+  auto tasks = FindLeases(queue, leases, Verdict::kReleased);
   if (!tasks.ok()) return tasks.status();
   // The last one first, so that they stand at the head in their old order.
   for (auto it = tasks->rbegin(); it != tasks->rend(); ++it) {
     Task* task = *it;
-    RememberCompletion(*task);
+    RememberCompletion(*task, Verdict::kReleased);
     Unlease(task);
     if (delay_ms > 0) {
       MakeDelayed(task, now_ + Millis(delay_ms));
@@ -261,9 +261,8 @@ absl::Status Broker::Extend(std::string_view queue, std::span<const LeaseRef> le
     return InvalidField(
         "lease_ms", absl::StrCat("is ", lease_ms, "; it must be from ", kLeaseMsMin, " to ", kLeaseMsMax));
   }
-  auto tasks = FindLeases(queue, leases);
+  auto tasks = FindLeases(queue, leases, Verdict::kNone);
   if (!tasks.ok()) return tasks.status();
-  if (tasks->empty()) return StaleLease(leases.front());  // completed already
   for (Task* task : *tasks) {
     if (task->holder != nullptr) continue;  // its session renews it
     task->when = now_ + Millis(lease_ms);
@@ -275,7 +274,7 @@ absl::Status Broker::Extend(std::string_view queue, std::span<const LeaseRef> le
 void Broker::ReturnUndelivered(std::span<const LeaseRef> leases) {
   for (auto it = leases.rbegin(); it != leases.rend(); ++it) {
     bool repeated = false;
-    Task* task = FindLease(*it, &repeated);
+    Task* task = FindLease(*it, Verdict::kNone, &repeated);
     if (task == nullptr) continue;
     Unlease(task);
     MakeReady(task, /*front=*/true);

@@ -66,7 +66,7 @@ absl::StatusOr<WorkerWelcome> Broker::AttachWorker(CallerId stream, const Worker
   absl::flat_hash_map<TaskId, uint64_t> kept;
   for (const LeaseRef& lease : held) {
     bool repeated = false;
-    Task* task = FindLease(lease, &repeated);
+    Task* task = FindLease(lease, Verdict::kNone, &repeated);
     if (task != nullptr && task->holder == worker) {
       kept[lease.task] = lease.token.sequence;
     } else {
@@ -140,13 +140,13 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<const Co
     Queue* last_queue = nullptr;
     for (const Completion& completion : completions) {
       bool repeated = false;
-      Task* task = FindLease(completion.lease, &repeated);
+      Task* task = FindLease(completion.lease, completion.verdict, &repeated);
       if (task == nullptr) {
         if (!repeated) ack.stale.push_back(completion.lease.task);
         continue;
       }
       Queue* queue = task->queue;
-      RememberCompletion(*task);
+      RememberCompletion(*task, completion.verdict);
       switch (completion.verdict) {
         case Verdict::kDone:
           if (completion.result.size() > limits_.max_payload_bytes) {
@@ -164,6 +164,7 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<const Co
           FailAttempt(task, completion.error);
           break;
         case Verdict::kReleased:
+        case Verdict::kNone:
           Unlease(task);
           MakeReady(task, /*front=*/true);
           break;

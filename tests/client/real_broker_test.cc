@@ -148,9 +148,7 @@ TEST_F(RealBrokerTest, LeasesAreFenced) {
   client.delete_queue("q");
 }
 
-// joinqd remembers the last ended lease of a task without how it ended, and takes
-// this for a repetition.
-TEST_F(RealBrokerTest, DISABLED_DoneAfterReleaseIsRefused) {
+TEST_F(RealBrokerTest, DoneAfterReleaseIsRefused) {
   Client client(address_);
   auto queue = client.joinable_queue("q");
   queue.put("x");

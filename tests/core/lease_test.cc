@@ -44,6 +44,26 @@ TEST(Lease, ExtendKeepsItAndReleaseGivesItBackToTheHead) {
   });
 }
 
+TEST(Lease, OnlyTheSameEndRepeatedIsFine) {
+  CoreHarness core;
+  core.Create("q");
+  core.Put("q", "a");
+  core.Put("q", "b");
+  auto got = core.Get("q", 2);
+  const LeaseRef released{got[0].task, got[0].token}, done{got[1].task, got[1].token};
+  core.Do([&](Broker& broker) {
+    EXPECT_TRUE(broker.Release("q", {&released, 1}, 0).ok());
+    EXPECT_TRUE(broker.Release("q", {&released, 1}, 0).ok());
+    EXPECT_FALSE(broker.Done("q", {&released, 1}, {}, {}).ok());
+    EXPECT_FALSE(broker.Extend("q", {&released, 1}, 0).ok());
+    EXPECT_TRUE(broker.Done("q", {&done, 1}, {}, {}).ok());
+    EXPECT_FALSE(broker.Fail("q", {&done, 1}, {}).ok());
+    EXPECT_FALSE(broker.Release("q", {&done, 1}, 0).ok());
+  });
+  EXPECT_EQ(core.Stats("q").ready, 1u);
+  EXPECT_EQ(core.Stats("q").done_total, 1u);
+}
+
 TEST(Lease, AllOrNothingWhenOneOfManyIsStale) {
   CoreHarness core;
   core.Create("q");

@@ -17,7 +17,8 @@ namespace {
 
 // Submits `tasks` additions and checks every sum, while `disturb` is called again and
 // again from another thread until the last result is in.
-void AddUnderFire(const std::string& url, int tasks, const std::function<void()>& disturb, int disturbances_min) {
+void AddUnderFire(const std::string& url, int tasks, const std::function<void()>& disturb,
+                  int disturbances_min) {
   Client client(url);
   Pool pool(client, "q", {.max_crashes = 1000});
   std::atomic<bool> finished{false};
@@ -68,7 +69,8 @@ TEST(Death, OfChildrenUnderLoadLosesNothing) {
         Eventually([&] { return false; }, std::chrono::milliseconds(20 + random() % 30));
       },
       20);
-  EXPECT_TRUE(Eventually([&] { return PoolChildren(worker.pid()).size() == 2; })) << "the pool is not refilled";
+  EXPECT_TRUE(Eventually([&] { return PoolChildren(worker.pid()).size() == 2; }))
+      << "the pool is not refilled";
   for (pid_t pid : Descendants(worker.pid())) EXPECT_FALSE(IsZombie(pid));
 }
 
@@ -104,7 +106,8 @@ TEST(Death, OfAWorkerUnderLoadLosesNothing) {
         victim.Signal(SIGKILL);
         victim.Wait();
         for (pid_t pid : orphans) {
-          EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0 || IsZombie(pid); })) << pid << " outlives its worker";
+          EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0 || IsZombie(pid); }))
+              << pid << " outlives its worker";
         }
         victim = StartWorker(broker.url(), "q");
       },

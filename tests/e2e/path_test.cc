@@ -45,7 +45,8 @@ TEST(Path, TheChildrenShareTheWork) {
   ASSERT_EQ(by_child.size(), 2u);
   const auto children = PoolChildren(worker.pid());
   for (auto& [pid, count] : by_child) {
-    EXPECT_TRUE(std::count(children.begin(), children.end(), std::stoi(pid))) << pid << " is no child of the worker";
+    EXPECT_TRUE(std::count(children.begin(), children.end(), std::stoi(pid)))
+        << pid << " is no child of the worker";
     EXPECT_GT(count, kTasks / 10);
   }
 }
@@ -58,10 +59,10 @@ TEST(Path, MapKeepsTheOrderOfItsInputs) {
     input += "line " + std::to_string(i) + "\n";
     expected += "LINE " + std::to_string(i) + "\n";
   }
-  const Finished map = Run({"joinq", "-u", broker.url(), "map", "upper", "-Q", "q"}, input);
+  const Finished map = RunProgram({"joinq", "-u", broker.url(), "map", "upper", "-Q", "q"}, input);
   EXPECT_EQ(map.status, 0) << map.errors;
   EXPECT_EQ(map.output, expected);
-  EXPECT_EQ(Run({"joinq", "-u", broker.url(), "join", "q", "--timeout", "10"}).status, 0);
+  EXPECT_EQ(RunProgram({"joinq", "-u", broker.url(), "join", "q", "--timeout", "10"}).status, 0);
 }
 
 TEST(Path, ProducersAndConsumersMeetAtABoundedQueue) {

@@ -83,7 +83,9 @@ TEST(RecordCodec, EveryTruncationIsAnErrorOrAPrefixAndNeverACrash) {
     Recorder recorder;
     const absl::Status status = DecodeEntry(std::string_view(entry).substr(0, size), &recorder);
     EXPECT_LE(recorder.said.size(), whole.said.size());
-    if (status.ok()) EXPECT_TRUE(std::equal(recorder.said.begin(), recorder.said.end(), whole.said.begin()));
+    if (status.ok()) {
+      EXPECT_TRUE(std::equal(recorder.said.begin(), recorder.said.end(), whole.said.begin()));
+    }
   }
 }
 

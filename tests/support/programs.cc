@@ -31,9 +31,15 @@ std::string ReadFile(const std::string& path) {
 
 }  // namespace
 
-std::string BuildDirectory() { return fs::read_symlink("/proc/self/exe").parent_path().parent_path(); }
-std::string ProgramPath(const std::string& name) { return BuildDirectory() + "/bin/" + name; }
-std::string DemoHandlers() { return BuildDirectory() + "/lib/joinq/demo_handlers.so"; }
+std::string BuildDirectory() {
+  return fs::read_symlink("/proc/self/exe").parent_path().parent_path();
+}
+std::string ProgramPath(const std::string& name) {
+  return BuildDirectory() + "/bin/" + name;
+}
+std::string DemoHandlers() {
+  return BuildDirectory() + "/lib/joinq/demo_handlers.so";
+}
 
 bool Eventually(const std::function<bool()>& condition, std::chrono::milliseconds deadline) {
   const auto end = Clock::now() + deadline;
@@ -116,10 +122,15 @@ int Program::Wait(std::chrono::milliseconds deadline) {
   return Eventually([this] { return !running(); }, deadline) ? status_ : -1;
 }
 
-std::string Program::output() const { return ReadFile(out_path_); }
-std::string Program::errors() const { return ReadFile(err_path_); }
+std::string Program::output() const {
+  return ReadFile(out_path_);
+}
+std::string Program::errors() const {
+  return ReadFile(err_path_);
+}
 
-Finished Run(std::vector<std::string> command, const std::string& input, std::chrono::milliseconds deadline) {
+Finished RunProgram(std::vector<std::string> command, const std::string& input,
+                    std::chrono::milliseconds deadline) {
   Program program(std::move(command), input);
   Finished finished;
   finished.status = program.Wait(deadline);
@@ -128,14 +139,18 @@ Finished Run(std::vector<std::string> command, const std::string& input, std::ch
   return finished;
 }
 
-BrokerProcess::BrokerProcess(std::vector<std::string> more, bool memory) : more_(std::move(more)), memory_(memory) { Start(); }
+BrokerProcess::BrokerProcess(std::vector<std::string> more, bool memory)
+    : more_(std::move(more)), memory_(memory) {
+  Start();
+}
 
 void BrokerProcess::Start() {
   const std::string port_file = directory_.path() + "/port";
   std::error_code ignored;
   fs::remove(port_file, ignored);
-  std::vector<std::string> command = {"joinqd", "--listen", url_.empty() ? "127.0.0.1:0" : url_, "--http", "127.0.0.1:0",
-                                      "--port-file", port_file};
+  std::vector<std::string> command = {"joinqd", "--listen",    url_.empty() ? "127.0.0.1:0" : url_,
+                                      "--http", "127.0.0.1:0", "--port-file",
+                                      port_file};
   if (memory_) {
     command.push_back("--memory");
   } else {
@@ -156,12 +171,13 @@ void BrokerProcess::Crash() {
 }
 
 Program StartWorker(const std::string& url, const std::string& queue, std::vector<std::string> more) {
-  std::vector<std::string> command = {"joinq-worker", "-u", url, "-Q", queue, "-c", "2", "--module", DemoHandlers()};
+  std::vector<std::string> command = {"joinq-worker", "-u", url,        "-Q",          queue,
+                                      "-c",           "2",  "--module", DemoHandlers()};
   command.insert(command.end(), more.begin(), more.end());
   Program worker(command);
   const std::string pid = "\"pid\":" + std::to_string(worker.pid());
   EXPECT_TRUE(Eventually([&] {
-    std::string listed = Run({"joinq", "-u", url, "worker", "list", "--json"}).output;
+    std::string listed = RunProgram({"joinq", "-u", url, "worker", "list", "--json"}).output;
     std::erase(listed, ' ');
     return listed.find(pid) != std::string::npos || !worker.running();
   })) << worker.errors();

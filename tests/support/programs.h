@@ -62,7 +62,8 @@ struct Finished {
   std::string output, errors;
 };
 // Runs a program to its end.
-Finished Run(std::vector<std::string> command, const std::string& input = "", std::chrono::milliseconds deadline = 30s);
+Finished RunProgram(std::vector<std::string> command, const std::string& input = "",
+                    std::chrono::milliseconds deadline = 30s);
 
 // joinqd on a port that stays the same over restarts.
 class BrokerProcess {
