@@ -67,7 +67,8 @@ CoreLoop::~CoreLoop() {
 
 void CoreLoop::Wake() {
   if (waking_.exchange(true)) return;
-  alarm_.Set(queue_, gpr_now(GPR_CLOCK_MONOTONIC), TagOf(this));
+  // Long past, not now: gRPC rounds a deadline up to the next millisecond.
+  alarm_.Set(queue_, gpr_time_0(GPR_CLOCK_MONOTONIC), TagOf(this));
 }
 
 void CoreLoop::Post(std::function<void()> work) {

@@ -23,7 +23,8 @@ namespace joinq::rpc {
 namespace {
 
 constexpr int kStreamsPerConnectionMax = 10'000;
-constexpr std::chrono::seconds kShutdownPatience{5};
+// Our calls have ended by then; this is for peers that do not answer the goodbye.
+constexpr std::chrono::seconds kShutdownPatience{1};
 
 // gRPC says only "failed to bind"; this finds out why, before it tries.
 absl::Status TryBind(const NetAddress& address) {
