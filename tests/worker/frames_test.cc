@@ -13,7 +13,7 @@ namespace {
 std::string Encoded(ResultFrame frame) {
   std::string out(PrepareResult(frame), '\0');
   const size_t head = EncodeResultHead(frame, out.data());
-  std::memcpy(out.data() + head, frame.payload.data(), frame.payload.size());
+  out.replace(head, std::string::npos, frame.payload);
   return out;
 }
 

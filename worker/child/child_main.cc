@@ -41,7 +41,7 @@ class ResultSender {
     if (length_ == 0) first_ns_ = now_ns;
     char* out = page_.outbox_bytes + length_;
     const size_t head = EncodeResultHead(frame, out);
-    std::memcpy(out + head, frame.payload.data(), frame.payload.size());
+    if (!frame.payload.empty()) std::memcpy(out + head, frame.payload.data(), frame.payload.size());
     length_ += size;
     page_.outbox.store(PackOutbox(start_, length_), std::memory_order_release);
     return true;
