@@ -1,4 +1,6 @@
 // Health and metrics, as probes and scrapers see them.
+#include <grpcpp/generic/generic_stub.h>
+
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -49,6 +51,39 @@ TEST_F(StandardServicesTest, AHealthWatchSeesTheStop) {
   EXPECT_EQ(response.status(), health::HealthCheckResponse::NOT_SERVING);
   EXPECT_FALSE(watch->Read(&response));
   stopped.get();
+}
+
+TEST_F(StandardServicesTest, ReflectionListsTheServices) {
+  grpc::ClientContext context;
+  Limit(context);
+  grpc::CompletionQueue queue;
+  grpc::GenericStub stub(channel_);
+  auto call =
+      stub.PrepareCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  const grpc::Slice list_services("\x3a\x00", 2);  // ServerReflectionRequest{list_services: ""}
+  call->Write(grpc::ByteBuffer(&list_services, 1), nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  grpc::ByteBuffer answer;
+  call->Read(&answer, nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  grpc::Slice bytes;
+  ASSERT_TRUE(answer.DumpToSingleSlice(&bytes).ok());
+  const std::string text(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+  for (const char* service :
+       {"joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService", "grpc.health.v1.Health"}) {
+    EXPECT_NE(text.find(service), std::string::npos) << service;
+  }
+  context.TryCancel();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
 }
 
 TEST_F(StandardServicesTest, MetricsAndProbesOverHttp) {
