@@ -64,7 +64,7 @@ void Declare(CLI::App& app, Raw& raw) {
   app.set_version_flag("--version", absl::StrCat(kProgram, " ", kVersion));
   app.add_option("--config", raw.config,
                  "Read options from FILE (TOML: name = value); flags and environment come first")
-      ->envname("JOINQ_CONFIG")
+      ->envname("JOINQ_WORKER_CONFIG")
       ->type_name("FILE");
   app.add_option("-u,--url", raw.url, "Broker: HOST:PORT, HOST or unix:PATH")
       ->envname("JOINQ_URL")

@@ -26,7 +26,7 @@ class ProduceLink {
   // Wakes the thread that drains a completion queue.
   class Waker {
    public:
-    void Wake(grpc::CompletionQueue* queue) { alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), &tag_); }
+    void Wake(grpc::CompletionQueue* queue) { alarm_.Set(queue, gpr_time_0(GPR_CLOCK_MONOTONIC), &tag_); }
 
    private:
     Tag tag_{Event::kWake, nullptr};

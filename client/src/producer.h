@@ -40,6 +40,7 @@ namespace joinq::internal {
 class Producer {
  public:
   using Clock = std::chrono::steady_clock;
+  static constexpr auto kNever = Clock::time_point::max();
   struct Options {
     std::string address;  // for error messages
     std::string name;
