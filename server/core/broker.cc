@@ -37,7 +37,13 @@ Time Broker::Tick() {
   for (int done = 0; done < kTimersPerTick && timers_.PopDue(now_, &timer); ++done) {
     const bool expiry = timer.kind == TimerKind::kLeaseEnd || timer.kind == TimerKind::kWorker;
     if (expiry && now_ < no_expiry_before_) {
-      timers_.Add(no_expiry_before_, timer.kind, timer.subject);
+      if (timer.kind == TimerKind::kWorker) {
+        if (auto it = workers_.find(timer.subject); it != workers_.end() && it->second->timer == timer.when) {
+          ArmWorkerTimer(it->second.get(), no_expiry_before_);
+        }
+      } else {
+        timers_.Add(no_expiry_before_, timer.kind, timer.subject);
+      }
       continue;
     }
     switch (timer.kind) {
@@ -59,21 +65,52 @@ Time Broker::Tick() {
       case TimerKind::kWaiter:
         if (waiters_.Has(timer.subject)) {
           Waiter waiter = waiters_.Take(timer.subject);
+          Queue* queue = waiter.kind == WaiterKind::kPut ? waiter.queue : nullptr;
           Answer(std::move(waiter), absl::DeadlineExceededError(""));
+          if (queue != nullptr) Dispatch(queue);  // whoever stood behind it may fit
         }
         break;
       case TimerKind::kResults:
         ExpireResults(static_cast<int64_t>(timer.subject));
         break;
       case TimerKind::kWorker:
-        CheckWorkerTimer(timer.subject);
+        CheckWorkerTimer(timer.subject, timer.when);
         break;
       case TimerKind::kProducer:
         CheckProducerTimer(timer.subject);
         break;
     }
   }
+  timers_.Prune([this](const Timer& each) { return Means(each); });
   return timers_.next();
+}
+
+// Whether the timer would do anything when it comes due.
+bool Broker::Means(const Timer& timer) const {
+  switch (timer.kind) {
+    case TimerKind::kTaskDue: {
+      const Task* task = tasks_.Find(TaskId(timer.subject));
+      return task != nullptr && task->state == TaskState::kDelayed && task->when <= timer.when;
+    }
+    case TimerKind::kLeaseEnd: {
+      const Task* task = tasks_.Find(TaskId(timer.subject));
+      return task != nullptr && task->state == TaskState::kLeased && task->holder == nullptr &&
+             task->when <= timer.when;
+    }
+    case TimerKind::kWaiter:
+      return waiters_.Has(timer.subject);
+    case TimerKind::kResults:
+      return results_by_second_.contains(static_cast<int64_t>(timer.subject));
+    case TimerKind::kWorker: {
+      auto it = workers_.find(timer.subject);
+      return it != workers_.end() && it->second->timer == timer.when;
+    }
+    case TimerKind::kProducer: {
+      auto it = producers_.find(timer.subject);
+      return it != producers_.end() && it->second->ends == timer.when;
+    }
+  }
+  return true;
 }
 
 void Broker::EndRound() {
@@ -125,6 +162,7 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
 }
 
 void Broker::CallerGone(CallerId caller) {
+  std::vector<Queue*> freed;
   for (uint64_t id : waiters_.Of(caller)) {
     Waiter waiter = waiters_.Take(id);
     if (waiter.producer != nullptr) {
@@ -134,9 +172,11 @@ void Broker::CallerGone(CallerId caller) {
       auto list = result_waiters_.find(waiter.task);
       if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
     }
-    // Whoever stood behind a put that is gone may fit now.
-    if (waiter.kind == WaiterKind::kPut) AdmitPuts(waiter.queue);
+    if (waiter.kind == WaiterKind::kPut && (freed.empty() || freed.back() != waiter.queue))
+      freed.push_back(waiter.queue);
   }
+  // Whoever stood behind a put that is gone may fit now.
+  for (Queue* queue : freed) Dispatch(queue);
   if (auto it = producers_by_stream_.find(caller); it != producers_by_stream_.end()) {
     Producer* producer = it->second;
     producers_by_stream_.erase(it);
@@ -153,7 +193,7 @@ void Broker::CallerGone(CallerId caller) {
       EndWorker(worker);
     } else {
       worker->ends = now_ + limits_.worker_grace;
-      timers_.Add(worker->ends, TimerKind::kWorker, worker->profile.worker_id);
+      ArmWorkerTimer(worker, worker->ends);
     }
   }
 }

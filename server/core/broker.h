@@ -106,7 +106,8 @@ class Broker {
   // Drops kept results early. Ids that are not kept results are passed over.
   void ForgetResults(CallerId stream, std::span<const uint64_t> task_ids);
   void GetResult(CallerId caller, TaskId task, uint32_t wait_ms, bool forget);
-  size_t ParkedOf(CallerId caller) const { return waiters_.CountOf(caller); }
+  // Calls and puts that this caller has parked, and the bytes of their payloads.
+  WaiterIndex::Load ParkedOf(CallerId caller) const { return waiters_.LoadOf(caller); }
 
   // ---- consuming
   void Get(CallerId caller, std::string_view queue, const GetSpec& spec);
@@ -145,12 +146,16 @@ class Broker {
   size_t parked_count() const { return waiters_.size(); }
   size_t queue_count() const { return queues_.size(); }
   uint64_t memory_used() const { return memory_used_; }
+  size_t timer_count() const { return timers_.size(); }
   size_t journal_bytes() const { return ledger_.bytes(); }
   // Recounts everything from the tasks and compares; an explanation if it differs.
   std::string CheckInvariants() const;
 
  private:
   friend class Restorer;
+
+  // time (broker.cc)
+  bool Means(const Timer& timer) const;
 
   // queues (broker_queues.cc)
   absl::StatusOr<Queue*> FindQueue(std::string_view name) const;
@@ -196,13 +201,14 @@ class Broker {
   void DropResult(Task* task);
   void ExpireResults(int64_t second);
   ResultNotice NoticeOf(const Task& task, CallerId to) const;
-  void AnswerResultWaiters(const Task& task);
+  bool AnswerResultWaiters(const Task& task);
 
   // workers (broker_workers.cc)
   void ServeWorker(WorkerSession* worker);
   void EndWorker(WorkerSession* worker);
   void DetachQueues(WorkerSession* worker);
-  void CheckWorkerTimer(uint64_t worker_id);
+  void ArmWorkerTimer(WorkerSession* worker, Time when);
+  void CheckWorkerTimer(uint64_t worker_id, Time due);
   void CheckProducerTimer(uint64_t producer_id);
 
   // journal (broker_journal.cc)
@@ -213,6 +219,7 @@ class Broker {
   void Touch(Queue* queue) {
     if (journaled_) ledger_.Touch(queue->id, &queue->dirty_since);
   }
+  void WriteQueueRow(Queue* queue, uint64_t as_of);
   void Relocate();
 
   static uint64_t MemoryOf(const Task& task) {

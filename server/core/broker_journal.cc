@@ -34,6 +34,12 @@ TaskRecord Broker::RecordOf(const Task& task) const {
   return record;
 }
 
+void Broker::WriteQueueRow(Queue* queue, uint64_t as_of) {
+  sink_->PutQueueRow(RecordOf(*queue), as_of);
+  queue->dirty_since = 0;
+  queue->has_row = true;
+}
+
 // While the journal has outgrown twice what is alive: rows for the survivors of
 // its oldest entries, a bounded number a round. The rows hold the state as of
 // this commit, so the entries before it are needed no more.
@@ -51,6 +57,9 @@ void Broker::Relocate() {
       ++looks;
       Task* task = tasks_.Find(entry->tasks[entry->relocated++]);
       if (task == nullptr || task->dirty_since == 0 || task->dirty_since > entry->number) continue;
+      // A row's queue must be readable before it: the entry that made the queue may
+      // be this one, and a restart may come before the rest of it is moved.
+      if (!task->queue->has_row) WriteQueueRow(task->queue, as_of);
       sink_->PutTaskRow(RecordOf(*task), as_of);
       task->dirty_since = 0;
       task->has_row = true;
@@ -62,9 +71,7 @@ void Broker::Relocate() {
       if (it == queues_by_id_.end() || it->second->dirty_since == 0 ||
           it->second->dirty_since > entry->number)
         continue;
-      sink_->PutQueueRow(RecordOf(*it->second), as_of);
-      it->second->dirty_since = 0;
-      it->second->has_row = true;
+      WriteQueueRow(it->second, as_of);
     }
     drop_through = entry->number;
     ledger_.DropOldest();

@@ -368,9 +368,11 @@ void Broker::End(Task* task, Outcome outcome, std::string_view result, std::stri
   if (task->watched && task->producer != nullptr && task->producer->stream != kNobody) {
     effects_.results.push_back(NoticeOf(*task, task->producer->stream));
   }
-  if (!result_waiters_.empty()) AnswerResultWaiters(*task);
-  if (kept) {
+  const bool forget = !result_waiters_.empty() && AnswerResultWaiters(*task);
+  if (kept && !forget) {
     Touch(task);
+  } else if (kept) {
+    DropResult(task);
   } else {
     Erase(task);
   }

@@ -60,9 +60,10 @@ absl::Status Broker::MayPut(const Queue& queue, uint64_t bytes, uint64_t count) 
     return InvalidField("tasks", absl::StrCat(count, " tasks at once never fit queue \"", queue.name.str(),
                                               "\" with maxsize ", queue.options.maxsize));
   }
-  if (memory_used_ + bytes + count * sizeof(Task) > limits_.memory_bytes) {
+  const uint64_t held = memory_used_ + waiters_.bytes();
+  if (held + bytes + count * sizeof(Task) > limits_.memory_bytes) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the broker holds ", memory_used_ >> 20, " MiB of tasks, at its limit of ",
+        absl::StrCat("the broker holds ", held >> 20, " MiB of tasks, at its limit of ",
                      limits_.memory_bytes >> 20, " MiB; consume some or raise --memory-limit"));
   }
   return absl::OkStatus();

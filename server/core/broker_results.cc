@@ -25,7 +25,8 @@ void Broker::KeepResult(Task* task, std::string_view result, std::string_view co
   const bool kept = task->policy.result_ttl_ms > 0;
   memory_used_ -= MemoryOf(*task);
   task->headers = Blob();
-  task->payload = (kept || task->watched) ? Blob(result) : Blob();
+  const bool awaited = task->watched || (!result_waiters_.empty() && result_waiters_.contains(task->id));
+  task->payload = kept || awaited ? Blob(result) : Blob();
   task->content_type = names_.Intern(content_type);
   memory_used_ += MemoryOf(*task);
   if (!kept) return;
@@ -67,11 +68,14 @@ ResultNotice Broker::NoticeOf(const Task& task, CallerId to) const {
   return notice;
 }
 
-void Broker::AnswerResultWaiters(const Task& task) {
+// Whether one of them wants it forgotten.
+bool Broker::AnswerResultWaiters(const Task& task) {
   auto list = result_waiters_.find(task.id);
-  if (list == result_waiters_.end()) return;
+  if (list == result_waiters_.end()) return false;
+  bool forget = false;
   while (!list->second.empty()) {
     Waiter waiter = waiters_.Take(list->second.front().id);
+    forget |= waiter.forget;
     Reply reply;
     reply.to = waiter.caller;
     reply.result = std::make_unique<ResultNotice>(NoticeOf(task, waiter.caller));
@@ -80,6 +84,7 @@ void Broker::AnswerResultWaiters(const Task& task) {
     effects_.replies.push_back(std::move(reply));
   }
   result_waiters_.erase(list);
+  return forget;
 }
 
 void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {

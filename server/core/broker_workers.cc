@@ -43,7 +43,6 @@ absl::StatusOr<WorkerWelcome> Broker::AttachWorker(CallerId stream, const Worker
   if (slot == nullptr) {
     slot = std::make_unique<WorkerSession>();
     slot->connected = now_;
-    timers_.Add(now_ + limits_.worker_timeout, TimerKind::kWorker, profile.worker_id);
   }
   WorkerSession* worker = slot.get();
   if (worker->stream != kNobody) workers_by_stream_.erase(worker->stream);  // superseded
@@ -54,6 +53,7 @@ absl::StatusOr<WorkerWelcome> Broker::AttachWorker(CallerId stream, const Worker
   worker->draining = false;
   worker->last_heard = now_;
   worker->ends = kNever;
+  ArmWorkerTimer(worker, now_ + limits_.worker_timeout);
   workers_by_stream_[stream] = worker;
   for (const std::string& name : profile.queues) {
     Queue* queue = queues_.find(name)->second.get();
@@ -178,13 +178,20 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<const Co
   effects_.completion_acks.push_back(std::move(ack));
 }
 
-void Broker::CheckWorkerTimer(uint64_t worker_id) {
+// Only the timer armed last counts; the others find that out when they come due.
+void Broker::ArmWorkerTimer(WorkerSession* worker, Time when) {
+  worker->timer = when;
+  timers_.Add(when, TimerKind::kWorker, worker->profile.worker_id);
+}
+
+void Broker::CheckWorkerTimer(uint64_t worker_id, Time due) {
   auto it = workers_.find(worker_id);
   if (it == workers_.end()) return;
   WorkerSession* worker = it->second.get();
+  if (worker->timer != due) return;
   const Time end = worker->stream != kNobody ? worker->last_heard + limits_.worker_timeout : worker->ends;
   if (end > now_) {
-    timers_.Add(end, TimerKind::kWorker, worker_id);
+    ArmWorkerTimer(worker, end);
   } else {
     EndWorker(worker);
   }

@@ -25,7 +25,8 @@ struct WorkerSession {
   uint32_t lease_count = 0;
   uint64_t completions_seen = 0;
   Time connected{}, last_heard{};
-  Time ends = kNever;  // when silence or the grace period is over
+  Time ends = kNever;   // when silence or the grace period is over
+  Time timer = kNever;  // the one timer that counts
   std::vector<Queue*> queues;
   size_t next_queue = 0;  // whose turn it is
 };

@@ -3,7 +3,9 @@
 // work of the core hangs here, so the next deadline is one look away.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <queue>
 #include <vector>
 
@@ -37,8 +39,22 @@ class TimerHeap {
     return true;
   }
   size_t size() const { return heap_.size(); }
+  // Drops the timers that mean nothing any more, once there may be many of them:
+  // the heap stays within a constant factor of the timers that matter.
+  template <typename Means>
+  void Prune(Means&& means) {
+    if (heap_.size() < prune_at_) return;
+    std::vector<Timer> kept;
+    for (; !heap_.empty(); heap_.pop()) {
+      if (means(heap_.top())) kept.push_back(heap_.top());
+    }
+    heap_ = decltype(heap_)(std::greater<>(), std::move(kept));
+    prune_at_ = std::max(kPruneAtLeast, 2 * heap_.size());
+  }
 
  private:
+  static constexpr size_t kPruneAtLeast = 65'536;
+  size_t prune_at_ = kPruneAtLeast;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> heap_;
 };
 

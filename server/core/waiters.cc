@@ -5,14 +5,29 @@
 
 namespace joinq::core {
 
+namespace {
+
+uint64_t BytesOf(const Waiter& waiter) {
+  uint64_t bytes = 0;
+  for (const NewTask& task : waiter.tasks)
+    bytes += sizeof(NewTask) + task.payload.size() + task.headers.size();
+  return bytes;
+}
+
+}  // namespace
+
 uint64_t WaiterIndex::Park(WaiterList* list, Waiter waiter) {
   waiter.id = next_id_++;
   const uint64_t id = waiter.id;
   const CallerId caller = waiter.caller;
+  Load& load = loads_[caller];
+  ++load.calls;
+  const uint64_t bytes = BytesOf(waiter);
+  load.bytes += bytes;
+  bytes_ += bytes;
   list->push_back(std::move(waiter));
   by_id_.emplace(id, Place{list, std::prev(list->end())});
   by_caller_.emplace(caller, id);
-  ++counts_[caller];
   return id;
 }
 
@@ -23,8 +38,11 @@ Waiter WaiterIndex::Take(uint64_t id) {
   it->second.list->erase(it->second.position);
   by_id_.erase(it);
   by_caller_.erase({waiter.caller, id});
-  auto count = counts_.find(waiter.caller);
-  if (--count->second == 0) counts_.erase(count);
+  const uint64_t bytes = BytesOf(waiter);
+  bytes_ -= bytes;
+  auto load = loads_.find(waiter.caller);
+  load->second.bytes -= bytes;
+  if (--load->second.calls == 0) loads_.erase(load);
   return waiter;
 }
 
@@ -44,9 +62,9 @@ std::vector<uint64_t> WaiterIndex::All() const {
   return ids;
 }
 
-size_t WaiterIndex::CountOf(CallerId caller) const {
-  auto it = counts_.find(caller);
-  return it == counts_.end() ? 0 : it->second;
+WaiterIndex::Load WaiterIndex::LoadOf(CallerId caller) const {
+  auto it = loads_.find(caller);
+  return it == loads_.end() ? Load{} : it->second;
 }
 
 }  // namespace joinq::core

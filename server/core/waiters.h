@@ -71,8 +71,13 @@ class WaiterIndex {
   // Ids of the calls that this caller has parked, oldest first.
   std::vector<uint64_t> Of(CallerId caller) const;
   std::vector<uint64_t> All() const;
-  size_t CountOf(CallerId caller) const;
+  struct Load {
+    size_t calls = 0;
+    uint64_t bytes = 0;  // of payloads that wait to be put
+  };
+  Load LoadOf(CallerId caller) const;
   size_t size() const { return by_id_.size(); }
+  uint64_t bytes() const { return bytes_; }
 
  private:
   struct Place {
@@ -81,7 +86,8 @@ class WaiterIndex {
   };
   absl::flat_hash_map<uint64_t, Place> by_id_;
   absl::btree_set<std::pair<CallerId, uint64_t>> by_caller_;
-  absl::flat_hash_map<CallerId, size_t> counts_;
+  absl::flat_hash_map<CallerId, Load> loads_;
+  uint64_t bytes_ = 0;
   uint64_t next_id_ = 1;
 };
 

@@ -49,6 +49,8 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
   });
   if (!status.ok()) return status;
   restorer.Finish(Now());
+  if (restorer.orphans() > 0)
+    spdlog::error("{} task row(s) without a queue were left out", restorer.orphans());
   if (std::string problem = loop->broker_->CheckInvariants(); !problem.empty()) {
     return absl::DataLossError("the restored state does not add up: " + problem);
   }

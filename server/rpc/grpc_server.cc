@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -31,18 +32,25 @@ absl::Status TryBind(const NetAddress& address) {
   const std::string field = "--listen";
   if (address.is_unix()) {
     struct stat info {};
-    if (::stat(address.unix_path.c_str(), &info) != 0) return absl::OkStatus();
-    if (!S_ISSOCK(info.st_mode))
+    const bool exists = ::stat(address.unix_path.c_str(), &info) == 0;
+    if (exists && !S_ISSOCK(info.st_mode))
       return InvalidField(field, absl::StrCat(address.unix_path, " exists and is not a socket"));
     sockaddr_un peer{};
     peer.sun_family = AF_UNIX;
     std::strncpy(peer.sun_path, address.unix_path.c_str(), sizeof(peer.sun_path) - 1);
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool alive = ::connect(fd, reinterpret_cast<sockaddr*>(&peer), sizeof(peer)) == 0;
+    const auto* name = reinterpret_cast<sockaddr*>(&peer);
+    const bool alive = exists && ::connect(fd, name, sizeof(peer)) == 0;
+    if (exists && !alive) ::unlink(address.unix_path.c_str());  // left behind by a broker that was killed
+    const int error = alive || ::bind(fd, name, sizeof(peer)) == 0 ? 0 : errno;
+    if (!alive && error == 0) ::unlink(address.unix_path.c_str());  // gRPC makes its own
     ::close(fd);
     if (alive)
       return absl::FailedPreconditionError(absl::StrCat(field, ": ", address.ToString(), " is in use"));
-    ::unlink(address.unix_path.c_str());  // left behind by a broker that was killed
+    if (error != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(field, ": cannot listen on ", address.ToString(), ": ", std::strerror(error)));
+    }
     return absl::OkStatus();
   }
   addrinfo hints{};

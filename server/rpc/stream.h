@@ -37,6 +37,8 @@ class StreamCall : public Target {
   // Reads and serves until the peer or the broker ends it. `self` keeps the call.
   Detached Run(std::shared_ptr<StreamCall> self) {
     self_ = self;
+    // Also when nothing is being read because too much is waiting already.
+    done_.Keep(self, [this] { End(absl::OkStatus()); });
     id_ = loop_->targets().NewCaller();
     loop_->targets().Add(id_, this);
     writer_.Open([this](const Response& message, void* tag) { stream_.Write(message, tag); });
@@ -75,6 +77,7 @@ class StreamCall : public Target {
   grpc::ServerContext context_;
   grpc::ServerAsyncReaderWriter<Response, Request> stream_;
   StreamWriter<Response> writer_;
+  DoneNotice done_;  // Watch it before the call is requested
 
  private:
   // A read may still be pending: it comes back empty once the status is out.

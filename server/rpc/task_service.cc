@@ -10,6 +10,7 @@ namespace {
 using Service = v1::TaskService::AsyncService;
 
 constexpr size_t kParkedPutsMax = 16'384;
+constexpr uint64_t kParkedBytesMax = 64 << 20;
 constexpr size_t kAckBytes = 24, kResultBytes = 48;  // about, besides the payload
 
 class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceResponse> {
@@ -18,6 +19,7 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
 
   static Detached Accept(CoreLoop* loop, Service* service) {
     auto call = std::make_shared<ProducerStream>(loop);
+    call->done_.Watch(&call->context_);
     if (!co_await Op([&](void* tag) {
           service->RequestProduce(&call->context_, &call->stream_, loop->queue(), loop->queue(), tag);
         })) {
@@ -98,7 +100,10 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     return absl::OkStatus();
   }
 
-  bool MayRead() override { return StreamCall::MayRead() && loop_->broker().ParkedOf(id_) < kParkedPutsMax; }
+  bool MayRead() override {
+    const auto parked = loop_->broker().ParkedOf(id_);
+    return StreamCall::MayRead() && parked.calls < kParkedPutsMax && parked.bytes < kParkedBytesMax;
+  }
 
  private:
   void Put(const v1::PutGroup& group) {

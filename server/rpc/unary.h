@@ -60,7 +60,11 @@ Detached ServeUnary(CoreLoop* loop, RequestCall request, Start start, Fill fill)
   call->id = loop->targets().NewCaller();
   loop->targets().Add(call->id, call.get());
   call->done.Keep(call, [raw = call.get()] {
-    if (raw->answered) return;
+    if (raw->answered) {
+      // Finished on our side, but cancelled before it got there: a failed send is a release.
+      if (raw->context.IsCancelled()) ReturnLeases(raw->loop, raw->reply);
+      return;
+    }
     raw->loop->broker().CallerGone(raw->id);
     raw->answered = true;
     raw->reply.status = absl::CancelledError("the caller has gone");
@@ -84,7 +88,7 @@ Detached ServeUnary(CoreLoop* loop, RequestCall request, Start start, Fill fill)
       call->writer.FinishWithError(ToGrpc(call->reply.status), tag);
     }
   });
-  if (!sent || call->context.IsCancelled()) ReturnLeases(loop, call->reply);
+  if (!sent) ReturnLeases(loop, call->reply);
 }
 
 }  // namespace joinq::rpc

@@ -17,6 +17,7 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
 
   static Detached Accept(CoreLoop* loop, Service* service) {
     auto call = std::make_shared<WorkerStream>(loop);
+    call->done_.Watch(&call->context_);
     if (!co_await Op([&](void* tag) {
           service->RequestWork(&call->context_, &call->stream_, loop->queue(), loop->queue(), tag);
         })) {

@@ -63,6 +63,60 @@ TEST(ParkedPut, WhoIsGoneIsSkippedAndTheNextOneEnters) {
   EXPECT_EQ(core.Stats("q").ready, 2u);
 }
 
+TEST(ParkedPut, ABatchThatTimesOutLetsThoseBehindItIn) {
+  CoreHarness core;
+  core.Create("q", {.maxsize = 3});
+  core.Put("q", "a");
+  core.Put("q", "b");
+  auto spec = core.Spec("q");
+  spec.timeout_ms = 1000;
+  auto effects = core.Do([&](Broker& broker) {
+    broker.Put(CallerId{11}, spec, std::vector<NewTask>(2));
+    broker.Put(CallerId{12}, core.Spec("q"), One("c"));
+  });
+  EXPECT_TRUE(effects.replies.empty());
+  effects = core.Advance(1000);
+  EXPECT_FALSE(ReplyTo(effects, CallerId{11})->status.ok());
+  ASSERT_NE(ReplyTo(effects, CallerId{12}), nullptr);
+  EXPECT_TRUE(ReplyTo(effects, CallerId{12})->status.ok());
+}
+
+TEST(ParkedPut, WhatEntersBehindOneThatIsGoneReachesTheGetThatWaits) {
+  CoreHarness core;
+  core.Create("q", {.maxsize = 3});
+  auto delayed = core.Spec("q");
+  delayed.delay_ms = 100'000;
+  core.Put(delayed, "a");
+  core.Put(delayed, "b");
+  core.Do([&](Broker& broker) {
+    broker.Get(CallerId{21}, "q", {});
+    broker.Put(CallerId{11}, core.Spec("q"), std::vector<NewTask>(2));
+    broker.Put(CallerId{12}, core.Spec("q"), One("c"));
+  });
+  auto effects = core.Do([](Broker& broker) { broker.CallerGone(CallerId{11}); });
+  ASSERT_NE(ReplyTo(effects, CallerId{21}), nullptr);
+  EXPECT_EQ(ReplyTo(effects, CallerId{21})->deliveries[0].payload.view(), "c");
+}
+
+TEST(ParkedPut, CountsAgainstTheMemoryLimit) {
+  Limits limits;
+  limits.memory_bytes = 100'000;
+  CoreHarness core(limits);
+  core.Create("q", {.maxsize = 1});
+  core.Put("q", "a");
+  int refused = 0;
+  for (uint64_t n = 10; n < 30; ++n) {
+    auto effects = core.Do(
+        [&](Broker& broker) { broker.Put(CallerId{n}, core.Spec("q"), One(std::string(10'000, 'x'))); });
+    if (!effects.replies.empty()) {
+      EXPECT_EQ(effects.replies[0].status.code(), absl::StatusCode::kResourceExhausted);
+      ++refused;
+    }
+  }
+  EXPECT_GE(refused, 10);
+  EXPECT_LT(refused, 15);
+}
+
 TEST(ParkedPut, ABatchThatNeverFitsIsRefused) {
   CoreHarness core;
   core.Create("q", {.maxsize = 2});
@@ -185,6 +239,23 @@ TEST(Parked, ShutdownAnswersEveryoneAndNobodyParksAfterwards) {
     EXPECT_EQ(ReplyTo(effects, CallerId{caller})->status.code(), absl::StatusCode::kUnavailable) << caller;
   }
   EXPECT_EQ(core.broker().parked_count(), 0u);
+}
+
+TEST(Parked, TimersOfCallsThatEndedEarlyDoNotPileUp) {
+  CoreHarness core;
+  core.Create("q");
+  GetSpec get;
+  get.timeout_ms = 3'600'000;
+  get.ack = true;
+  core.Do([&](Broker& broker) {
+    for (int i = 0; i < 150'000; ++i) {
+      broker.Get(CallerId{2}, "q", get);
+      broker.Put(CallerId{1}, core.Spec("q"), std::vector<NewTask>(1));
+      broker.effects().Clear();
+      if (i % 1000 == 0) broker.Tick();
+    }
+  });
+  EXPECT_LT(core.broker().timer_count(), 100'000u);
 }
 
 TEST(Parked, AreBoundedInNumber) {

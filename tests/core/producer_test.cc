@@ -64,7 +64,7 @@ TEST_F(ProducerTest, EachTaskIsRefusedOrParkedByItself) {
   spec.timeout_ms = 100;
   auto effects = Send(core, kStream, spec, Tagged({1, 2}));
   ASSERT_EQ(effects.put_acks.size(), 1u);
-  EXPECT_EQ(core.broker().ParkedOf(kStream), 1u);
+  EXPECT_EQ(core.broker().ParkedOf(kStream).calls, 1u);
   effects = core.Advance(100);
   ASSERT_EQ(effects.put_refusals.size(), 1u);
   EXPECT_EQ(effects.put_refusals[0].tag, 2u);

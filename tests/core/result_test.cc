@@ -81,6 +81,23 @@ TEST_F(ResultTest, CanBeForgottenEarlyByReaderAndProducer) {
   EXPECT_EQ(core.broker().task_count(), 0u);
 }
 
+TEST_F(ResultTest, IsToldToWhoWaitsEvenIfItIsNotKept) {
+  const TaskId task = core.Put("q", "x");
+  Ask(core, task, 1000);
+  auto got = core.Get("q");
+  const LeaseRef lease{got[0].task, got[0].token};
+  auto effects = core.Do([&](Broker& broker) { EXPECT_TRUE(broker.Done("q", {&lease, 1}, "r", {}).ok()); });
+  EXPECT_EQ(ReplyTo(effects, CallerId{4})->result->payload.view(), "r");
+  EXPECT_EQ(core.broker().task_count(), 0u);
+}
+
+TEST_F(ResultTest, IsForgottenOnceTheWaiterThatAskedForItHasIt) {
+  const TaskId task = core.Put(spec, "x");
+  Ask(core, task, 1000, /*forget=*/true);
+  EXPECT_TRUE(core.Done("q", core.Get("q")[0], "r").ok());
+  EXPECT_EQ(core.broker().task_count(), 0u);
+}
+
 TEST_F(ResultTest, OfAPlainMessageIsNotKept) {
   const TaskId task = core.Put("q", "x");
   EXPECT_TRUE(core.Done("q", core.Get("q")[0], "ignored").ok());

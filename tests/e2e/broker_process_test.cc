@@ -63,6 +63,8 @@ TEST(BrokerProcess, RefusesWhatItCannotServe) {
   std::ofstream(other.path() + "/JOINQ_FORMAT") << "99\n";
   ExpectRefusal(RunProgram({"joinqd", "--data", other.path(), "--listen", "127.0.0.1:0", "--http", "off"}), 1,
                 "format 99");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--listen", "unix:/nonexistent/x", "--http", "off"}), 1,
+                "No such file");
   ExpectRefusal(RunProgram({"joinqd"}), 2, "--data");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--data", "x"}), 2, "--memory");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--bogus"}), 2, "--bogus");

@@ -71,9 +71,9 @@ class Run {
     Pipe in, out, error;
     // Everything the new process needs is made before the spawn.
     std::vector<std::string> variables{absl::StrCat("JOINQ_TASK_ID=", task.task_id),
-                                       absl::StrCat("JOINQ_ATTEMPT=", task.attempt),
-                                       absl::StrCat("JOINQ_QUEUE=", std::string(task.queue)),
-                                       absl::StrCat("JOINQ_HANDLER=", std::string(task.handler))};
+                                       absl::StrCat("JOINQ_TASK_ATTEMPT=", task.attempt),
+                                       absl::StrCat("JOINQ_TASK_QUEUE=", std::string(task.queue)),
+                                       absl::StrCat("JOINQ_TASK_HANDLER=", std::string(task.handler))};
     std::vector<char*> argv, envp;
     for (const auto& arg : spec.argv) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);

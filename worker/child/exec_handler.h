@@ -3,7 +3,7 @@
 // The payload goes to the program's standard input (it need not read it), its
 // standard output is the result, its exit status the verdict (0 is success),
 // and the last 4 KiB of its standard error go into the error's detail. It finds
-// JOINQ_TASK_ID, JOINQ_ATTEMPT, JOINQ_QUEUE and JOINQ_HANDLER in its
+// JOINQ_TASK_ID, _ATTEMPT, _QUEUE and _HANDLER in its
 // environment, and runs in the child's process group, so it ends with it.
 // No shell is involved.
 #pragma once

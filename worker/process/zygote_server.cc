@@ -34,12 +34,15 @@ void SetText(ZygoteReport& report, absl::string_view text) {
   report.text[size] = '\0';
 }
 
-// The broker's secrets are none of the handlers' business.
-void DropSecrets() {
+// The broker's secrets are none of the handlers' business, nor are the worker's own
+// options: a joinq run by a handler would take them for its own. Where the broker is
+// may be known.
+void DropOptions() {
   std::vector<std::string> names;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text(*variable);
-    if (text.starts_with("JOINQ_TOKEN")) names.emplace_back(text.substr(0, text.find('=')));
+    if (text.starts_with("JOINQ_") && !text.starts_with("JOINQ_URL="))
+      names.emplace_back(text.substr(0, text.find('=')));
   }
   for (const auto& name : names) unsetenv(name.c_str());
 }
@@ -100,7 +103,7 @@ class ZygoteServer {
     setpgid(0, 0);
     for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    DropSecrets();
+    DropOptions();
     ReadFromNothing();
     // Everything the caller left open ends here; what modules open later is theirs.
     if (control_.get() != 3 && dup3(control_.get(), 3, O_CLOEXEC) == 3) control_.Reset(3);
