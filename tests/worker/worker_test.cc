@@ -349,10 +349,11 @@ TEST_F(WorkerTest, GivesUpWhenTheZygoteIsKilled) {
 }
 
 TEST_F(WorkerTest, ChildrenInheritNothingTheyShouldNot) {
-  Start({}, {"JOINQ_TOKEN=secret", "JOINQ_TOKEN_FILE=/x", "JOINQ_HARMLESS=yes"});
+  Start({}, {"JOINQ_TOKEN=secret", "JOINQ_TOKEN_FILE=/x", "JOINQ_PREFETCH_MAX=100", "HARMLESS=yes"});
   EXPECT_EQ(Run("environment", "JOINQ_TOKEN").result(), "");
   EXPECT_EQ(Run("environment", "JOINQ_TOKEN_FILE").result(), "");
-  EXPECT_EQ(Run("environment", "JOINQ_HARMLESS").result(), "yes");
+  EXPECT_EQ(Run("environment", "JOINQ_PREFETCH_MAX").result(), "") << "an option of the worker";
+  EXPECT_EQ(Run("environment", "HARMLESS").result(), "yes");
   EXPECT_EQ(Run("descriptors", "").result(), "4");  // standard ones and the channel
 }
 
