@@ -25,7 +25,7 @@ constexpr auto kPoll = std::chrono::milliseconds(5);
 struct Options {
   bool self = false;
   bool memory = false;
-  std::string queue = BenchRig::kQueue;
+  std::string queue = kDefaultQueue;
   uint64_t tasks = 100'000;
   size_t size = 100;
   uint32_t window = 8192;

@@ -21,6 +21,9 @@ enum ExitStatus {
   kInterrupted = 130,
 };
 
+// The queue of submit, map and bench, and of a worker, unless they are told another.
+inline constexpr char kDefaultQueue[] = "default";
+
 // Seconds as given on the command line.
 struct Seconds {
   double value = 0;

@@ -17,7 +17,7 @@ constexpr size_t kFailuresTold = 5;
 
 struct Options {
   std::string handler;
-  std::string queue;
+  std::string queue = kDefaultQueue;
   uint32_t window = 4096;
   PutFlags put;
 };
@@ -116,7 +116,7 @@ void AddMapCommand(CLI::App* app, Cli* cli) {
                                       "Run a handler for each line of stdin; results in the order of lines, "
                                       "an empty line for one that failed");
   map->add_option("HANDLER", options->handler, "The handler's name")->required();
-  map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->required();
+  map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->capture_default_str();
   map->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();
   options->put.AddTo(map);
   Cli::OnRun(map, [=] { Map(cli, *options); });

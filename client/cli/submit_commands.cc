@@ -13,7 +13,7 @@ namespace {
 struct SubmitOptions {
   std::string handler;
   std::string payload;
-  std::string queue;
+  std::string queue = kDefaultQueue;
   bool wait = false;
   double timeout = 0;
   PutFlags put;
@@ -63,7 +63,7 @@ void AddSubmitCommands(CLI::App* app, Cli* cli) {
       app->add_subcommand("submit", "Run a handler; prints the task's id, or its result with --wait");
   submit->add_option("HANDLER", options->handler, "The handler's name")->required();
   submit->add_option("PAYLOAD", options->payload, "Its input; - reads all of stdin");
-  submit->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->required();
+  submit->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->capture_default_str();
   submit->add_flag("--wait", options->wait, "Wait for the result");
   CLI::Option* timeout =
       submit->add_option("--timeout", options->timeout,

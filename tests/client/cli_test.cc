@@ -101,7 +101,6 @@ TEST_F(CliTest, UsageErrors) {
   ExpectError(Run({"join", "q", "--timeout", "-0.5"}), 2, "--timeout");
   ExpectError(Run({"done", "q", "nonsense"}), 2, "\"nonsense\"");
   ExpectError(Run({"fail", "q", "1-2"}), 2, "\"1-2\"");
-  ExpectError(Run({"submit", "h"}), 2, "--queue");
   ExpectError(Run({"result", "twelve"}), 2, "twelve");
   ExpectError(Run({"queue", "create", "q", "--maxsize", "many"}), 2, "many");
   ExpectError(Run({"-u", "host:port", "queue", "list"}), 2, "port");
@@ -244,6 +243,10 @@ TEST_F(CliTest, SubmitAndMap) {
   const std::string url = broker.url();
   EXPECT_EQ(Run({"submit", "h", "x", "-Q", "q", "-u", url}).out, "1001\n");
   EXPECT_EQ(Run({"submit", "h", "x", "-Q", "q", "-u", url, "--wait"}).out, "x\n");
+  EXPECT_EQ(Run({"submit", "h", "x", "-u", url}).out, "1001\n");
+  EXPECT_EQ(broker.requests(2)[1].groups(0).queue(), "default");
+  EXPECT_EQ(Run({"map", "h", "-u", url}, "a\n").out, "a\n");
+  EXPECT_EQ(broker.requests(3)[1].groups(0).queue(), "default");
   EXPECT_EQ(Run({"submit", "h", "-", "-Q", "q", "-u", url, "--wait"}, "from\nstdin\n").out, "from\nstdin\n");
   const auto failed = Run({"submit", "h", "bad", "-Q", "q", "-u", url, "--wait"});
   EXPECT_EQ(failed.status, 1);

@@ -85,6 +85,14 @@ TEST_F(CliTest, SubmitWaitResultAndFailure) {
   EXPECT_THAT(Joinq({"worker", "list", "--json"}).output, HasSubstr("upper"));
 }
 
+TEST_F(CliTest, TheDefaultQueueNeedsNoNaming) {
+  Program worker = StartWorker(broker.url(), "default", {"--exec", "upper=tr a-z A-Z"});
+  EXPECT_EQ(Joinq({"submit", "upper", "hello", "--wait"}).output, "HELLO\n");
+  EXPECT_EQ(Joinq({"map", "upper"}, "a\nb\n").output, "A\nB\n");
+  const Finished bench = Joinq({"bench", "--tasks", "50", "--warmup", "0"});
+  EXPECT_EQ(bench.status, 0) << bench.errors;
+}
+
 TEST_F(CliTest, BadInputIsOneLineAndTheRightStatus) {
   ExpectError(Joinq({"put", "nope", "x"}), 1, "nope");
   ExpectError(Joinq({"get", "nope"}), 1, "nope");
