@@ -42,15 +42,14 @@ uint64_t AsyncTask::id(Millis timeout) const {
   if (!state_->WaitFor(AsyncState::kHasId | AsyncState::kEnded, After(timeout))) {
     throw Timeout("the put is not acknowledged yet");
   }
-  if (!state_->Has(AsyncState::kHasId)) internal::ThrowIfError(Verb::kPut, "the task's put", state_->error());
+  if (!state_->Has(AsyncState::kHasId)) internal::ThrowIfError(Verb::kPut, "", state_->error());
   return state_->task_id();
 }
 
 const Outcome& AsyncTask::outcome(Millis timeout) const {
   if (!wait(timeout)) throw Timeout("the task has not ended yet");
   const bool put = state_->Has(AsyncState::kHasId);
-  internal::ThrowIfError(put ? Verb::kWait : Verb::kPut, put ? "the task's result" : "the task's put",
-                         state_->error());
+  internal::ThrowIfError(put ? Verb::kWait : Verb::kPut, put ? "the task's result" : "", state_->error());
   return state_->outcome();
 }
 

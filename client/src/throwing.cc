@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -54,7 +55,9 @@ using absl::StatusCode;
 
 [[noreturn]] void ThrowFailedPrecondition(Verb verb, const std::string& what, const std::string& field,
                                           const std::string& message) {
-  if (verb == Verb::kPut) throw Closed(absl::StrCat(what, " is closed: it takes no more puts"), field);
+  if (verb == Verb::kPut)
+    throw Closed(absl::StrCat(what.empty() ? message : what + " is closed", ": it takes no more puts"),
+                 field);
   if (verb == Verb::kGet) throw Closed(absl::StrCat(what, " is closed and drained"), field);
   if (verb == Verb::kLease) throw StaleLease(message, field);
   throw Refused(message, field);
@@ -70,10 +73,11 @@ void ThrowIfError(Verb verb, std::string_view what_view, const absl::Status& sta
   // The field's name helps with bad values only.
   if (!field.empty() && status.code() != StatusCode::kInvalidArgument)
     absl::ConsumePrefix(&why, field + ": ");
-  const std::string message = absl::StrCat(what, ": ", why);
+  const bool said = what.empty() || absl::StrContains(why, what);
+  const std::string message = said ? std::string(why) : absl::StrCat(what, ": ", why);
   switch (status.code()) {
     case StatusCode::kDeadlineExceeded:
-      if (verb == Verb::kPut) throw Full(absl::StrCat(what, " is full"), field);
+      if (verb == Verb::kPut) throw Full(what.empty() ? message : what + " is full", field);
       if (verb == Verb::kGet) throw Empty(absl::StrCat(what, " is empty"), field);
       throw Timeout(message, field);
     case StatusCode::kFailedPrecondition:

@@ -14,7 +14,8 @@ namespace joinq::internal {
 // What was asked; decides what kDeadlineExceeded and kFailedPrecondition mean.
 enum class Verb { kPut, kGet, kLease, kWait, kControl };
 
-// Does nothing if OK. `what` starts the message: `queue "x"`, `task 12`.
+// Does nothing if OK. `what` starts the message unless that names it already:
+// `queue "x"`, `task 12`; empty if only the broker knows.
 void ThrowIfError(Verb verb, std::string_view what, const absl::Status& status);
 
 FailureKind KindOf(v1::Outcome outcome, v1::FailureKind kind);

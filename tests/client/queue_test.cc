@@ -165,7 +165,7 @@ TEST_F(QueueTest, ControlCalls) {
     client_.queue_info("nowhere");
     FAIL();
   } catch (const NotFound& error) {
-    EXPECT_STREQ(error.what(), "queue \"nowhere\": no queue \"nowhere\"");
+    EXPECT_STREQ(error.what(), "no queue \"nowhere\"");
   }
   EXPECT_THROW(client_.result(5), NotFound);
   client_.ping(5s);

@@ -55,7 +55,9 @@ TEST_F(CliTest, AQueueFromPutToJoin) {
   EXPECT_EQ(again["attempt"], 2);
   EXPECT_EQ(Joinq({"fail", "q", again["lease"].get<std::string>(), "--error", "no"}).status, 0);
   EXPECT_EQ(Joinq({"queue", "close", "q"}).status, 0);
-  ExpectError(Joinq({"put", "q", "late"}), 1, "closed");
+  ExpectError(Joinq({"put", "q", "late"}), 1, "joinq: queue \"q\" is closed: it takes no more puts");
+  ExpectError(Joinq({"submit", "h", "x", "-Q", "q", "--wait"}), 1,
+              "joinq: queue \"q\" is closed: it takes no more puts");
   EXPECT_EQ(Joinq({"get", "q", "--ack"}).output, "d\n");
   ExpectError(Joinq({"get", "q", "--timeout", "1"}), 1, "closed");
   EXPECT_EQ(Joinq({"join", "q", "--timeout", "5"}).status, 0);
@@ -94,9 +96,18 @@ TEST_F(CliTest, TheDefaultQueueNeedsNoNaming) {
 }
 
 TEST_F(CliTest, BadInputIsOneLineAndTheRightStatus) {
-  ExpectError(Joinq({"put", "nope", "x"}), 1, "nope");
-  ExpectError(Joinq({"get", "nope"}), 1, "nope");
-  ExpectError(Joinq({"queue", "stats", "nope"}), 1, "nope");
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"put", "nope", "x"},
+                                                {"get", "nope"},
+                                                {"join", "nope"},
+                                                {"queue", "stats", "nope"},
+                                                {"submit", "h", "x", "-Q", "nope"},
+                                                {"submit", "h", "x", "-Q", "nope", "--wait"},
+                                                {"map", "h", "-Q", "nope"}}) {
+    const Finished run = Joinq(words);
+    EXPECT_EQ(run.status, 1) << words[0];
+    EXPECT_EQ(run.errors, "joinq: no queue \"nope\"\n") << words[0];
+  }
+  ExpectError(Joinq({"result", "77"}), 1, "joinq: no task 77");
   ExpectError(Joinq({"queue", "create", "a b"}), 2, "0x20");
   ExpectError(Joinq({"bogus"}), 2, "bogus");
   ExpectError(Joinq({"queue", "bogus"}), 2, "bogus");
