@@ -39,6 +39,7 @@ void Get(Cli* cli, const Options& options, Millis timeout) {
       return;
     }
     taken += tasks.size();
+    timeout = Millis(0);  // waits for the first only
     for (const Task& task : tasks) {
       cli->json ? PrintLine(ToJson(task)) : Print(PayloadLine(task.payload(), task.content_type()));
     }
@@ -56,7 +57,7 @@ void AddGetCommand(CLI::App* app, Cli* cli) {
       get->add_option("--timeout", options->timeout, "Seconds to wait; for ever if not given, 0: not at all");
   get->add_flag("--ack", options->ack, "Finish it with that: no lease");
   get->add_option("--lease", options->lease, "Seconds of the lease; 0: the queue's");
-  get->add_option("-n,--count", options->count, "Take up to so many; ends early when the queue is empty")
+  get->add_option("-n,--count", options->count, "Take up to so many; waits for the first only")
       ->capture_default_str();
   Cli::OnRun(get, [=] { Get(cli, *options, TimeoutOf(timeout, options->timeout)); });
 }

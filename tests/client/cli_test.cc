@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 
 #include "common/names.h"
 #include "common/rpc_status.h"
@@ -214,6 +215,31 @@ TEST_F(CliTest, GetPrintsPayloadsOrJson) {
   ExpectError(with({}), 1, "queue \"q\" is closed and drained");
   broker.on_get = nullptr;
   ExpectError(with({"--timeout", "0"}), 124, "empty");
+}
+
+TEST_F(CliTest, GetWaitsForTheFirstOnly) {
+  FakeBroker broker;
+  std::mutex mutex;
+  std::vector<v1::GetRequest> requests;
+  broker.on_get = [&](const v1::GetRequest& request, v1::GetResponse* response) {
+    std::lock_guard lock(mutex);
+    requests.push_back(request);
+    if (requests.size() > 1) return grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "empty");
+    response->add_tasks()->set_payload("only");
+    return grpc::Status::OK;
+  };
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--timeout", "9"}, {"--ack"}}) {
+    std::vector<std::string> args = {"get", "q", "-n", "5", "-u", broker.url()};
+    args.insert(args.end(), more.begin(), more.end());
+    const auto got = Run(args);
+    EXPECT_EQ(got.status, 0) << got.err;
+    EXPECT_EQ(got.out, "only\n");
+    std::lock_guard lock(mutex);
+    ASSERT_EQ(requests.size(), 2u);
+    EXPECT_FALSE(requests[0].no_wait());
+    EXPECT_TRUE(requests[1].no_wait());
+    requests.clear();
+  }
 }
 
 TEST_F(CliTest, StaleLeaseIsOne) {

@@ -95,6 +95,18 @@ TEST_F(CliTest, TheDefaultQueueNeedsNoNaming) {
   EXPECT_EQ(bench.status, 0) << bench.errors;
 }
 
+TEST_F(CliTest, GetOfManyEndsWhenTheQueueIsEmpty) {
+  EXPECT_EQ(Joinq({"queue", "create", "q"}).status, 0);
+  EXPECT_EQ(Joinq({"put", "q", "a", "b", "c"}).status, 0);
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(Joinq({"get", "q", "-n", "2"}).output, "a\nb\n");
+  EXPECT_EQ(Joinq({"get", "q", "-n", "5"}).output, "c\n");
+  EXPECT_EQ(Joinq({"put", "q", "d", "e"}).status, 0);
+  EXPECT_EQ(Joinq({"get", "q", "-n", "5", "--ack", "--timeout", "25"}).output, "d\ne\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 20s);
+  ExpectError(Joinq({"get", "q", "-n", "5", "--timeout", "0.1"}), 124, "empty");
+}
+
 TEST_F(CliTest, BadInputIsOneLineAndTheRightStatus) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{"put", "nope", "x"},
                                                 {"get", "nope"},
