@@ -8,6 +8,7 @@
 
 #include "client/cli/bench_rig.h"
 #include "client/cli/cli.h"
+#include "client/cli/line_reader.h"
 #include "client/cli/printing.h"
 #include "client/cli/progress.h"
 
@@ -17,6 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr char kHandler[] = "joinq.noop";
+constexpr uint64_t kTasksMax = 1'000'000'000;
 constexpr size_t kLatencySamples = 2000;
 constexpr auto kLatencyTime = std::chrono::seconds(2);
 constexpr auto kWorkerTime = std::chrono::seconds(20);
@@ -131,8 +133,6 @@ void Report(Cli* cli, const Json& json) {
 }
 
 void Bench(Cli* cli, Options options) {
-  if (options.tasks == 0) throw UsageError("--tasks: must be 1 or more");
-  if (options.window == 0) throw UsageError("--window: must be 1 or more");
   if (!options.self) {
     if (options.memory) throw UsageError("--memory: goes with --self only");
     return Report(cli, Measure(cli->client(), options, nullptr));
@@ -166,10 +166,13 @@ void AddBenchCommand(CLI::App* app, Cli* cli) {
   bench->add_flag("--memory", options->memory, "With --self: a broker that keeps nothing on disk");
   bench->add_option("-Q,--queue", options->queue, "Without --self: a queue with a worker")
       ->capture_default_str();
-  bench->add_option("--tasks", options->tasks, "How many tasks")->capture_default_str();
-  bench->add_option("--size", options->size, "Bytes of a payload")->capture_default_str();
-  bench->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();
-  bench->add_option("--warmup", options->warmup, "Tasks before the clock starts")->capture_default_str();
+  AddUnsigned(bench, "--tasks", &options->tasks, "How many tasks", 1, kTasksMax)->capture_default_str();
+  AddUnsigned(bench, "--size", &options->size, "Bytes of a payload", 0, LineReader::kLineBytesMax)
+      ->capture_default_str();
+  AddUnsigned(bench, "--window", &options->window, "Tasks under way at a time", 1, kWindowMax)
+      ->capture_default_str();
+  AddUnsigned(bench, "--warmup", &options->warmup, "Tasks before the clock starts", 0, kTasksMax)
+      ->capture_default_str();
   Cli::OnRun(bench, [=] { Bench(cli, *options); });
 }
 

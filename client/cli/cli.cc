@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 #include "common/names.h"
@@ -34,6 +35,19 @@ Millis TimeoutOf(const CLI::Option* option, double seconds) {
   // A value from the config file shows as a default of the option.
   return option->count() > 0 || !option->get_default_str().empty() ? ToMillis(option->get_name(), seconds)
                                                                    : kForever;
+}
+
+CLI::Validator WholeNumber(uint64_t min, uint64_t max) {
+  const auto check = [min, max](std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end || value < min || value > max)
+      return fmt::format("must be a whole number from {} to {}, not \"{}\"", min, max, text);
+    text = std::to_string(value);  // without leading zeros
+    return {};
+  };
+  return CLI::Validator(check, "");
 }
 
 void PrintError(const std::string& what) {

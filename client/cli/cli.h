@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -23,6 +24,9 @@ enum ExitStatus {
 
 // The queue of submit, map and bench, and of a worker, unless they are told another.
 inline constexpr char kDefaultQueue[] = "default";
+
+// Most tasks under way at a time that a command may be told to keep.
+inline constexpr uint64_t kWindowMax = 1'000'000;
 
 // Seconds as given on the command line.
 struct Seconds {
@@ -60,6 +64,17 @@ class UsageError : public Error {
 Millis ToMillis(const std::string& option, double seconds);
 // kForever unless given.
 Millis TimeoutOf(const CLI::Option* option, double seconds);
+
+// Takes a whole number in decimal digits. CLI11 alone would wrap negative ones and
+// read others as octal or hexadecimal.
+CLI::Validator WholeNumber(uint64_t min, uint64_t max);
+// Adds an option or positional for one. All unsigned ones are added with this.
+template <typename T>
+CLI::Option* AddUnsigned(CLI::App* command, const std::string& name, T* value, const std::string& help,
+                         uint64_t min = 0, uint64_t max = std::numeric_limits<T>::max()) {
+  static_assert(std::is_unsigned_v<T>);
+  return command->add_option(name, *value, help)->transform(WholeNumber(min, max));
+}
 
 // One line on stderr: "joinq: " and `what`, line breaks made spaces.
 void PrintError(const std::string& what);

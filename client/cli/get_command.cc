@@ -25,7 +25,6 @@ std::vector<Task> Take(Cli* cli, const Options& options, uint32_t count, Millis 
 }
 
 void Get(Cli* cli, const Options& options, Millis timeout) {
-  if (options.count == 0) throw UsageError("--count: must be 1 or more");
   uint64_t taken = 0;
   while (taken < options.count) {
     std::vector<Task> tasks;
@@ -57,7 +56,7 @@ void AddGetCommand(CLI::App* app, Cli* cli) {
       get->add_option("--timeout", options->timeout, "Seconds to wait; for ever if not given, 0: not at all");
   get->add_flag("--ack", options->ack, "Finish it with that: no lease");
   get->add_option("--lease", options->lease, "Seconds of the lease; 0: the queue's");
-  get->add_option("-n,--count", options->count, "Take up to so many; waits for the first only")
+  AddUnsigned(get, "-n,--count", &options->count, "Take up to so many; waits for the first only", 1)
       ->capture_default_str();
   Cli::OnRun(get, [=] { Get(cli, *options, TimeoutOf(timeout, options->timeout)); });
 }

@@ -77,7 +77,6 @@ class Failures {
 };
 
 void Map(Cli* cli, const Options& options) {
-  if (options.window == 0) throw UsageError("--window: must be 1 or more");
   PoolOptions pool_options = options.put.ForPool();
   pool_options.window = options.window;
   Pool pool(cli->client(), options.queue, pool_options);
@@ -117,7 +116,8 @@ void AddMapCommand(CLI::App* app, Cli* cli) {
                                       "an empty line for one that failed");
   map->add_option("HANDLER", options->handler, "The handler's name")->required();
   map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->capture_default_str();
-  map->add_option("--window", options->window, "Tasks under way at a time")->capture_default_str();
+  AddUnsigned(map, "--window", &options->window, "Tasks under way at a time", 1, kWindowMax)
+      ->capture_default_str();
   options->put.AddTo(map);
   Cli::OnRun(map, [=] { Map(cli, *options); });
 }

@@ -1,13 +1,18 @@
 #include "client/cli/put_options.h"
 
 namespace joinq::cli {
+namespace {
+
+constexpr uint64_t kAttemptsMax = 1000;
+
+}  // namespace
 
 void PutFlags::AddTo(CLI::App* command) {
   command->add_option("--delay", delay, "Seconds before it may be handed out");
-  command->add_option("--max-attempts", max_attempts, "Failed attempts before it is dead; default 1")
-      ->check(CLI::Range(0, 1000));
-  command->add_option("--max-crashes", max_crashes, "Crashes of its holder before it is dead; default 3")
-      ->check(CLI::Range(0, 1000));
+  AddUnsigned(command, "--max-attempts", &max_attempts, "Failed attempts before it is dead; default 1", 0,
+              kAttemptsMax);
+  AddUnsigned(command, "--max-crashes", &max_crashes, "Crashes of its holder before it is dead; default 3", 0,
+              kAttemptsMax);
   command->add_option("--retry-delay", retry_delay,
                       "Seconds of the first backoff between attempts; default 1");
   command->add_option("--result-ttl", result_ttl, "Seconds the outcome stays readable");

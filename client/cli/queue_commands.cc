@@ -60,7 +60,7 @@ void AddQueueCommands(CLI::App* app, Cli* cli) {
 
   CLI::App* create =
       AddVerb(group, "create", "Create a queue; repeating it with the same options is fine", options);
-  create->add_option("--maxsize", options->maxsize, "Most tasks that may wait; 0: no bound");
+  AddUnsigned(create, "--maxsize", &options->maxsize, "Most tasks that may wait; 0: no bound");
   create->add_option("--lease", options->lease, "Seconds of a lease whose get names none; 0: the default");
   Cli::OnRun(create, [=] {
     const auto info = cli->client().create_queue(

@@ -73,7 +73,7 @@ void AddSubmitCommands(CLI::App* app, Cli* cli) {
 
   auto result_options = std::make_shared<ResultOptions>();
   CLI::App* result = app->add_subcommand("result", "Print the result of a submitted task");
-  result->add_option("ID", result_options->id, "The task's id")->required();
+  AddUnsigned(result, "ID", &result_options->id, "The task's id")->required();
   result->add_option("--wait", result_options->wait, "Seconds to wait for it");
   Cli::OnRun(result, [=] {
     PrintOutcome(cli, cli->client().result(result_options->id, ToMillis("--wait", result_options->wait)));

@@ -109,6 +109,38 @@ TEST_F(CliTest, UsageErrors) {
   ExpectError(Run({"--config", "/nowhere", "queue", "list"}), 2, "/nowhere");
 }
 
+TEST_F(CliTest, UnsignedOptionsTakeWholeNumbersOnly) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> options = {
+      {"--maxsize", {"queue", "create", "q", "--maxsize"}},
+      {"--count", {"get", "q", "-n"}},
+      {"--max-attempts", {"put", "q", "x", "--max-attempts"}},
+      {"--max-crashes", {"submit", "h", "x", "--max-crashes"}},
+      {"--window", {"map", "h", "--window"}},
+      {"ID", {"result"}},
+      {"--tasks", {"bench", "--self", "--tasks"}},
+      {"--size", {"bench", "--self", "--size"}},
+      {"--window", {"bench", "--self", "--window"}},
+      {"--warmup", {"bench", "--self", "--warmup"}},
+  };
+  for (const auto& [name, words] : options) {
+    for (const std::string value : {"-1", "-5", "1e3", "1.5", "+1", "0x10", "7 ", "99999999999999999999"}) {
+      auto args = words;
+      args.push_back(value);
+      ExpectError(Run(args), 2, name + ": must be a whole number from ");
+      ExpectError(Run(args), 2, "not \"" + value + "\"");
+    }
+  }
+  ExpectError(Run({"get", "q"}, {}, {"JOINQ_COUNT=-1"}), 2, "--count");
+  std::ofstream(dir_ + "/conf") << "[get]\ncount = -1\n";
+  ExpectError(Run({"get", "q", "--config", dir_ + "/conf"}), 2, "--count");
+  ExpectError(Run({"map", "h", "--window", "0"}), 2, "--window");
+  ExpectError(Run({"put", "q", "x", "--max-attempts", "1001"}), 2, "1000");
+  FakeBroker broker;
+  const auto put = Run({"put", "q", "x", "-u", broker.url(), "--max-attempts", "010"});
+  EXPECT_EQ(put.status, 0) << put.err;
+  EXPECT_EQ(broker.requests(0)[1].groups(0).options().max_attempts(), 10u) << "taken for octal";
+}
+
 TEST_F(CliTest, Help) {
   EXPECT_EQ(Run({"--help"}).status, 0);
   EXPECT_THAT(Run({"put", "--help"}).out, HasSubstr("--max-attempts"));

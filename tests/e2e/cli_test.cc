@@ -125,6 +125,8 @@ TEST_F(CliTest, BadInputIsOneLineAndTheRightStatus) {
   ExpectError(Joinq({"queue", "bogus"}), 2, "bogus");
   ExpectError(Joinq({"queue", "list", "--bogus"}), 2, "--bogus");
   EXPECT_EQ(Joinq({"queue", "create", "q"}).status, 0);
+  ExpectError(Joinq({"queue", "create", "neg", "--maxsize", "-1"}), 2, "--maxsize");
+  ExpectError(Joinq({"queue", "stats", "neg"}), 1, "neg");
   for (const char* time : {"-1", "nan", "inf", "abc", "99999999999"}) {
     ExpectError(Joinq({"get", "q", "--timeout", time}), 2, "--timeout");
   }
