@@ -58,8 +58,6 @@ void PrintError(const std::string& what) {
   fmt::print(stderr, "{}\n", line);
 }
 
-namespace {
-
 int StatusOf(const std::exception& error) {
   const auto is = [&]<typename... E>(std::type_identity<E>...) {
     return (... || (dynamic_cast<const E*>(&error) != nullptr));
@@ -71,8 +69,6 @@ int StatusOf(const std::exception& error) {
     return kTimedOut;
   return kFailed;
 }
-
-}  // namespace
 
 int Guard(const std::function<int()>& work) {
   try {

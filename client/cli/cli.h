@@ -78,6 +78,7 @@ CLI::Option* AddUnsigned(CLI::App* command, const std::string& name, T* value, c
 
 // One line on stderr: "joinq: " and `what`, line breaks made spaces.
 void PrintError(const std::string& what);
+int StatusOf(const std::exception& error);
 // Runs `work`, tells its exception, and answers with the exit status.
 int Guard(const std::function<int()>& work);
 

@@ -23,18 +23,52 @@ struct Options {
   PutFlags put;
 };
 
-void PutAll(Cli* cli, const Queue& queue, const std::vector<std::string>& bodies, Millis timeout,
-            const PutOptions& options) {
-  if (bodies.empty()) return;
-  std::string lines;
-  for (uint64_t id : queue.put_batch(bodies, timeout, options)) {
-    lines += cli->json ? fmt::format("{{\"id\":{}}}\n", id) : fmt::format("{}\n", id);
-  }
-  Print(lines);
-  std::fflush(stdout);
-}
+// Puts in batches; every id that is acknowledged is printed.
+class Putter {
+ public:
+  Putter(Cli* cli, const Options& options, Millis timeout)
+      : cli_(cli),
+        queue_(cli->client().open_queue(options.queue)),
+        timeout_(timeout),
+        options_(options.put.ForPut(options.handler)) {}
 
-void PutLines(Cli* cli, const Queue& queue, Millis timeout, const PutOptions& options) {
+  // False once not all could be put, which it has told.
+  bool Put(const std::vector<std::string>& bodies) {
+    if (bodies.empty()) return true;
+    try {
+      tried_ += bodies.size();
+      PrintIds(queue_.put_batch(bodies, timeout_, options_));
+      return true;
+    } catch (const Error& error) {
+      PrintIds(error.put_ids());
+      if (tried_ == 1 || error.put_ids().empty()) throw;
+      PrintError(fmt::format("{} of {} put: {}", put_, tried_, error.what()));
+      cli_->exit_status = StatusOf(error);
+      return false;
+    }
+  }
+
+ private:
+  void PrintIds(const std::vector<uint64_t>& ids) {
+    std::string lines;
+    for (uint64_t id : ids) {
+      if (id == 0) continue;
+      ++put_;
+      lines += cli_->json ? fmt::format("{{\"id\":{}}}\n", id) : fmt::format("{}\n", id);
+    }
+    Print(lines);
+    std::fflush(stdout);
+  }
+
+  Cli* const cli_;
+  const Queue queue_;
+  const Millis timeout_;
+  const PutOptions options_;
+  uint64_t tried_ = 0;
+  uint64_t put_ = 0;
+};
+
+void PutLines(Putter* putter) {
   LineReader reader(STDIN_FILENO);
   std::vector<std::string> batch;
   size_t bytes = 0;
@@ -43,11 +77,11 @@ void PutLines(Cli* cli, const Queue& queue, Millis timeout, const PutOptions& op
     bytes += line.size();
     batch.push_back(std::move(line));
     if (reader.buffered() && batch.size() < kBatchTasks && bytes < kBatchBytes) continue;
-    PutAll(cli, queue, batch, timeout, options);
+    if (!putter->Put(batch)) return;
     batch.clear();
     bytes = 0;
   }
-  PutAll(cli, queue, batch, timeout, options);
+  putter->Put(batch);
 }
 
 }  // namespace
@@ -63,13 +97,12 @@ void AddPutCommand(CLI::App* app, Cli* cli) {
   put->add_flag("--no-wait", options->no_wait, "Fail at once if the queue is full")->excludes(timeout);
   options->put.AddTo(put);
   Cli::OnRun(put, [=] {
-    const Queue queue = cli->client().open_queue(options->queue);
     const Millis wait = options->no_wait ? Millis(0) : TimeoutOf(timeout, options->timeout);
-    const PutOptions put_options = options->put.ForPut(options->handler);
+    Putter putter(cli, *options, wait);
     if (options->bodies == std::vector<std::string>{"-"}) {
-      PutLines(cli, queue, wait, put_options);
+      PutLines(&putter);
     } else {
-      PutAll(cli, queue, options->bodies, wait, put_options);
+      putter.Put(options->bodies);
     }
   });
 }

@@ -198,13 +198,18 @@ std::vector<uint64_t> Connection::Put(const std::shared_ptr<const PutSpec>& spec
       waiter->Skip(count - i);
     }
   }
-  if (!waiter->Wait(deadline)) {
-    for (uint64_t tag : tags) producer_->Withdraw(tag);
-    throw Timeout(what + ": the broker did not answer in time; the put may or may not have happened");
+  try {
+    if (!waiter->Wait(deadline)) {
+      for (uint64_t tag : tags) producer_->Withdraw(tag);
+      throw Timeout(what + ": the broker did not answer in time; the put may or may not have happened");
+    }
+    ThrowIfError(Verb::kPut, what, waiter->error());
+    ThrowIfError(Verb::kPut, what, refused);
+  } catch (Error& error) {
+    error.put_ids_ = waiter->ids();
+    throw;
   }
-  ThrowIfError(Verb::kPut, what, waiter->error());
-  ThrowIfError(Verb::kPut, what, refused);
-  return waiter->TakeIds();
+  return waiter->ids();
 }
 
 }  // namespace joinq::internal

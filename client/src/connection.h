@@ -68,7 +68,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<Task> Get(const std::string& queue, const GetSpec& spec);
   Task MakeTask(const std::string& queue, v1::DeliveredTask* delivered);
   Task MakeTask(const std::string& queue, const Lease& lease);
-  // Puts all and waits for the acknowledgements.
+  // Puts all and waits for the acknowledgements; errors have their put_ids().
   std::vector<uint64_t> Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
                             absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout);
 

@@ -34,9 +34,10 @@ class PutWaiter : public ResultSink {
     std::lock_guard lock(mutex_);
     return error_;
   }
-  std::vector<uint64_t> TakeIds() {
+  // 0 for each that is not acknowledged.
+  std::vector<uint64_t> ids() {
     std::lock_guard lock(mutex_);
-    return std::move(ids_);
+    return ids_;
   }
 
   void OnAck(uint64_t cookie, uint64_t task_id) override {

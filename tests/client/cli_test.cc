@@ -204,6 +204,40 @@ TEST_F(CliTest, PutPrintsIdsInOrder) {
   ExpectError(large, 2, "bytes");
 }
 
+TEST_F(CliTest, PutPrintsTheIdsOfWhatWasPutBeforeItsError) {
+  FakeBroker broker;
+  broker.set_on_request([](int, const v1::ProduceRequest& request, FakeBroker::Stream* out) {
+    v1::ProduceResponse response;
+    for (const auto& task : TasksOf(request)) {
+      if (task.payload() == "bad") {
+        auto* error = response.add_errors();
+        error->set_tag(task.tag());
+        error->set_code(static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+        continue;
+      }
+      auto* ack = response.add_acks();
+      ack->set_first_tag(task.tag());
+      ack->set_first_task_id(task.tag() + kIdOffset);
+      ack->set_count(1);
+    }
+    return response.acks_size() + response.errors_size() == 0 || out->Write(response);
+  });
+  const auto put = Run({"put", "q", "a", "bad", "c", "bad", "-u", broker.url()});
+  EXPECT_EQ(put.status, 124);
+  EXPECT_EQ(put.out, "1001\n1003\n");
+  EXPECT_EQ(put.err, "joinq: 2 of 4 put: queue \"q\" is full\n");
+  const auto lines = Run({"put", "q", "-", "--json", "-u", broker.url()}, "a\nb\nbad\n");
+  EXPECT_EQ(lines.status, 124);
+  EXPECT_EQ(lines.out, "{\"id\":1001}\n{\"id\":1002}\n");
+  EXPECT_EQ(lines.err, "joinq: 2 of 3 put: queue \"q\" is full\n");
+  std::string many;
+  for (int i = 0; i < 10'000; ++i) many += i == 5000 ? "bad\n" : "x\n";
+  const auto batches = Run({"put", "q", "-", "-u", broker.url()}, many);
+  EXPECT_EQ(batches.err, "joinq: 8191 of 8192 put: queue \"q\" is full\n") << "not of the lines read so far";
+  EXPECT_EQ(std::count(batches.out.begin(), batches.out.end(), '\n'), 8191);
+  ExpectError(Run({"put", "q", "bad", "-u", broker.url()}), 124, "joinq: queue \"q\" is full");
+}
+
 TEST_F(CliTest, GetPrintsPayloadsOrJson) {
   FakeBroker broker;
   std::string payload = "text";

@@ -170,6 +170,33 @@ TEST(ProducerTest, ResultsMayOutrunAcksAndComeTwice) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(pool.apply_raw("h", std::to_string(i)).get(10s), std::to_string(i));
 }
 
+TEST(ProducerTest, AFailedBatchSaysWhatWasPut) {
+  FakeBroker broker;
+  broker.set_on_request([](int stream, const v1::ProduceRequest& request, FakeBroker::Stream* out) {
+    v1::ProduceRequest good = request;
+    v1::ProduceResponse refusals;
+    for (auto& group : *good.mutable_groups()) {
+      auto* tasks = group.mutable_tasks();
+      for (int i = tasks->size() - 1; i >= 0; --i) {
+        if (tasks->Get(i).payload() != "bad") continue;
+        auto* error = refusals.add_errors();
+        error->set_tag(tasks->Get(i).tag());
+        error->set_code(5);
+        tasks->DeleteSubrange(i, 1);
+      }
+    }
+    if (refusals.errors_size() > 0) out->Write(refusals);
+    return FakeBroker::Echo(stream, good, out);
+  });
+  Client client(broker.url(), Quick());
+  try {
+    client.open_queue("q").put_batch({"a", "bad", "c"});
+    FAIL() << "all was put";
+  } catch (const NotFound& error) {
+    EXPECT_THAT(error.put_ids(), ElementsAre(kIdOffset + 1, 0, kIdOffset + 3));
+  }
+}
+
 TEST(ProducerTest, RefusedPutsThrowByTheirCode) {
   FakeBroker broker;
   broker.set_on_request([](int, const v1::ProduceRequest& request, FakeBroker::Stream* out) {

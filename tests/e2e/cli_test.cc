@@ -95,6 +95,18 @@ TEST_F(CliTest, TheDefaultQueueNeedsNoNaming) {
   EXPECT_EQ(bench.status, 0) << bench.errors;
 }
 
+TEST_F(CliTest, APutThatFindsNoRoomTellsWhatItStored) {
+  EXPECT_EQ(Joinq({"queue", "create", "full", "--maxsize", "2"}).status, 0);
+  Finished put = Joinq({"put", "full", "a", "b", "c", "--timeout", "0.3"});
+  EXPECT_EQ(put.output, "1\n2\n");
+  ExpectError(put, 124, "2 of 3 put: queue \"full\" is full");
+  EXPECT_EQ(Joinq({"get", "full", "--ack"}).output, "a\n");
+  put = Joinq({"put", "full", "-", "--no-wait"}, "d\ne\n");
+  EXPECT_EQ(std::count(put.output.begin(), put.output.end(), '\n'), 1) << put.output;
+  ExpectError(put, 124, "1 of 2 put: queue \"full\" is full");
+  EXPECT_EQ(Joinq({"get", "full", "--ack", "-n", "9"}).output, "b\nd\n");
+}
+
 TEST_F(CliTest, GetOfManyEndsWhenTheQueueIsEmpty) {
   EXPECT_EQ(Joinq({"queue", "create", "q"}).status, 0);
   EXPECT_EQ(Joinq({"put", "q", "a", "b", "c"}).status, 0);

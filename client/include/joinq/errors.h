@@ -7,8 +7,12 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace joinq {
+namespace internal {
+class Connection;
+}
 
 class Error : public std::runtime_error {
  public:
@@ -16,12 +20,18 @@ class Error : public std::runtime_error {
       : std::runtime_error(what), field_(std::move(field)) {}
   // The request's field at fault as the broker names it, or empty.
   const std::string& field() const noexcept { return field_; }
+  // Of a put, or of a put_batch that failed midway: an id for each payload, in their
+  // order; 0 for one that was refused or not acknowledged. Empty if none was tried.
+  const std::vector<uint64_t>& put_ids() const noexcept { return put_ids_; }
 
  private:
+  friend class internal::Connection;
   std::string field_;
+  std::vector<uint64_t> put_ids_;
 };
 
-// The queue stayed at its maxsize until the put's timeout. Nothing was put.
+// The queue stayed at its maxsize until the put's timeout. Nothing was put, but for
+// what put_ids() says of a batch.
 class Full : public Error {
  public:
   using Error::Error;

@@ -85,7 +85,8 @@ class Queue {
     return put(value, Millis(0), options);
   }
   // Puts all in order, many at a time, and returns their ids. Each is a put of its
-  // own: if one is refused, the first error is thrown, and others may have been put.
+  // own: if one is refused, the first error is thrown, and others may have been put:
+  // Error::put_ids() says which.
   std::vector<uint64_t> put_batch(const std::vector<std::string>& payloads, Millis timeout = kForever,
                                   const PutOptions& options = {}) const;
   uint64_t put_raw(std::string_view payload, std::string_view content_type, Millis timeout,
