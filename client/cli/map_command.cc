@@ -1,7 +1,8 @@
 // joinq map HANDLER: a payload a line in, a result a line out.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "client/cli/cli.h"
@@ -13,7 +14,8 @@
 namespace joinq::cli {
 namespace {
 
-constexpr size_t kFailuresTold = 5;
+constexpr size_t kRangesTold = 1000;
+constexpr size_t kReasonsTold = 5;
 
 struct Options {
   std::string handler;
@@ -55,25 +57,49 @@ class Feeder {
   std::thread thread_;
 };
 
-// Collects what failed for the last line.
+// Collects what failed for the last line: `3 of 9 failed: lines 2, 7-8: no good; timed out`.
 class Failures {
  public:
+  // In the order of lines.
   void Add(const Outcome& outcome) {
-    if (count_++ < kFailuresTold) {
-      told_ += fmt::format("{}line {}: {}", told_.empty() ? "" : ", ", outcome.index + 1,
-                           outcome.message.empty() ? to_string(outcome.kind) : outcome.message);
+    const uint64_t line = outcome.index + 1;
+    ++count_;
+    if (!ranges_.empty() && ranges_.back().last + 1 == line) {
+      ranges_.back().last = line;
+    } else if (ranges_.size() < kRangesTold) {
+      ranges_.push_back({line, line});
+    } else {
+      ++untold_;
+    }
+    const std::string reason = outcome.message.empty() ? to_string(outcome.kind) : outcome.message;
+    if (std::find(reasons_.begin(), reasons_.end(), reason) != reasons_.end()) return;
+    if (reasons_.size() < kReasonsTold) {
+      reasons_.push_back(reason);
+    } else {
+      more_reasons_ = true;
     }
   }
-  size_t count() const { return count_; }
+  uint64_t count() const { return count_; }
   std::string Summary(uint64_t total) const {
-    const std::string more =
-        count_ > kFailuresTold ? fmt::format(" (and {} more)", count_ - kFailuresTold) : "";
-    return fmt::format("{} of {} failed: {}{}", count_, total, told_, more);
+    std::string lines;
+    for (const auto& [first, last] : ranges_) {
+      if (!lines.empty()) lines += ", ";
+      lines += first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
+    }
+    if (untold_ > 0) lines += fmt::format(" and {} more", untold_);
+    return fmt::format("{} of {} failed: {} {}: {}{}", count_, total, count_ == 1 ? "line" : "lines", lines,
+                       fmt::join(reasons_, "; "), more_reasons_ ? "; and other reasons" : "");
   }
 
  private:
-  size_t count_ = 0;
-  std::string told_;
+  struct Range {
+    uint64_t first, last;
+  };
+  uint64_t count_ = 0;
+  std::vector<Range> ranges_;
+  uint64_t untold_ = 0;  // lines past the last range
+  std::vector<std::string> reasons_;
+  bool more_reasons_ = false;
 };
 
 void Map(Cli* cli, const Options& options) {

@@ -321,12 +321,12 @@ TEST_F(CliTest, SubmitAndMap) {
   broker.set_on_request([](int stream, const v1::ProduceRequest& request, FakeBroker::Stream* out) {
     v1::ProduceResponse response;
     for (const auto& task : TasksOf(request)) {
-      if (task.payload() != "bad") continue;
+      if (!task.payload().starts_with("bad")) continue;
       auto* result = response.add_results();
       result->set_tag(task.tag());
       result->set_task_id(task.tag() + kIdOffset);
       result->set_outcome(v1::OUTCOME_FAILED);
-      result->mutable_error()->set_message("no good");
+      result->mutable_error()->set_message("no good" + task.payload().substr(3));
       result->mutable_error()->set_detail("line one\nline two");
     }
     if (response.results_size() > 0) out->Write(response);
@@ -349,7 +349,21 @@ TEST_F(CliTest, SubmitAndMap) {
   const auto some = Run({"map", "h", "-Q", "q", "-u", url}, "a\nbad\n\nbad");
   EXPECT_EQ(some.status, 1);
   EXPECT_EQ(some.out, "a\n\n\n\n");
-  EXPECT_EQ(some.err, "joinq: 2 of 4 failed: line 2: no good, line 4: no good\n");
+  EXPECT_EQ(some.err, "joinq: 2 of 4 failed: lines 2, 4: no good\n");
+  const auto map = [&](const std::string& input) {
+    return Run({"map", "h", "-Q", "q", "-u", url}, input).err;
+  };
+  EXPECT_EQ(map("a\nbad\n"), "joinq: 1 of 2 failed: line 2: no good\n");
+  EXPECT_EQ(map("bad\nbad\nbad 1\na\nbad\na\nbad\nbad\n"),
+            "joinq: 6 of 8 failed: lines 1-3, 5, 7-8: no good; no good 1\n");
+  EXPECT_EQ(map("bad\nbad 1\nbad 2\nbad 3\nbad 4\nbad 5\nbad 6\nbad\n"),
+            "joinq: 8 of 8 failed: lines 1-8: no good; no good 1; no good 2; no good 3; no good 4; "
+            "and other reasons\n");
+  std::string sparse;
+  for (int i = 0; i < 1500; ++i) sparse += "a\nbad\n";
+  const std::string told = map(sparse);
+  EXPECT_THAT(told, HasSubstr("1500 of 3000 failed: lines 2, 4, 6, "));
+  EXPECT_THAT(told, HasSubstr(", 1998, 2000 and 500 more: no good\n"));
   ExpectError(Run({"map", "h", "-Q", "nowhere", "-u", url}, "a\n"), 1, "nowhere");
   EXPECT_EQ(Run({"map", "h", "-Q", "q", "-u", url}, "").status, 0);
 }
