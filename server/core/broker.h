@@ -25,6 +25,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/core/changes.h"
@@ -244,7 +245,8 @@ class Broker {
   absl::flat_hash_map<QueueId, Queue*> queues_by_id_;
   TaskTable tasks_;
   std::map<int64_t, TaskList> results_by_second_;  // of expiry
-  absl::flat_hash_map<TaskId, WaiterList> result_waiters_;
+  absl::node_hash_map<TaskId, WaiterList>
+      result_waiters_;  // the index points at the lists: they must not move
   WaiterIndex waiters_;
   TimerHeap timers_;
   JournalLedger ledger_;

@@ -163,7 +163,6 @@ class StreamWriter final : public Event {
     backlog_bytes_ = writing_ == nullptr ? 0 : writing_bytes_;
   }
   bool writing() const { return writing_ != nullptr; }
-  bool idle() const { return writing_ == nullptr && gathering_ == nullptr && full_.empty(); }
   size_t backlog_bytes() const { return backlog_bytes_; }
   uint64_t writes() const { return writes_; }
 

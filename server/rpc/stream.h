@@ -22,7 +22,9 @@ class StreamCall : public Target {
  public:
   explicit StreamCall(CoreLoop* loop) : loop_(loop), stream_(&context_) {}
 
-  void Flush() override { writer_.Flush(); }
+  void Flush() override {
+    if (!finishing_) writer_.Flush();
+  }
   void Close() override { End(absl::UnavailableError("the broker is stopping")); }
   void CheckStalled(core::Time now) override {
     if (!writer_.writing() || writer_.writes() != stalled_write_) {
@@ -65,7 +67,6 @@ class StreamCall : public Target {
   void End(absl::Status status) {
     if (ended_) return;
     ended_ = true;
-    loop_->targets().Remove(id_);
     loop_->broker().CallerGone(id_);
     if (!status.ok()) writer_.DropGathered();
     FinishCall(std::exchange(self_, nullptr), ToGrpc(status));
@@ -82,7 +83,11 @@ class StreamCall : public Target {
  private:
   // A read may still be pending: it comes back empty once the status is out.
   Detached FinishCall([[maybe_unused]] std::shared_ptr<StreamCall> self, grpc::Status status) {
-    while (!writer_.idle()) co_await drained_;
+    // Still a target until then, so that a peer that never reads is noticed (CheckStalled).
+    writer_.Flush();
+    while (writer_.writing()) co_await drained_;
+    finishing_ = true;
+    loop_->targets().Remove(id_);
     co_await Op([&](void* tag) { stream_.Finish(status, tag); });
   }
 
@@ -90,6 +95,7 @@ class StreamCall : public Target {
   Request request_;
   Signal may_read_, drained_;
   bool ended_ = false;
+  bool finishing_ = false;
   uint64_t stalled_write_ = 0;
   core::Time stalled_since_{};
 };
