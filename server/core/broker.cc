@@ -115,7 +115,6 @@ bool Broker::Means(const Timer& timer) const {
 
 void Broker::EndRound() {
   Relocate();
-  if (counters_dirty_ && sink_->journal_bytes() == 0) counters_dirty_ = false;
   ledger_.Close(sink_->journal_bytes());
 }
 

@@ -251,7 +251,6 @@ class Broker {
   TimerHeap timers_;
   JournalLedger ledger_;
   CounterRecord counters_;
-  bool counters_dirty_ = false;
   uint64_t next_sequence_ = 1;
   uint64_t memory_used_ = 0;
   std::mt19937_64 random_;

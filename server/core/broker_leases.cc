@@ -10,8 +10,6 @@
 namespace joinq::core {
 namespace {
 
-constexpr uint64_t kTasksPerTurn = 32;
-
 absl::Status StaleLease(const LeaseRef& lease) {
   return FieldError(
       absl::StatusCode::kFailedPrecondition, "lease",

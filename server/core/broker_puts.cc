@@ -73,7 +73,6 @@ Task* Broker::AddTask(Queue* queue, const PutSpec& spec, NewTask&& given, Produc
   auto owned = std::make_unique<Task>();
   Task* task = owned.get();
   task->id = TaskId(counters_.next_task++);
-  counters_dirty_ = true;
   task->queue = queue;
   task->payload = std::move(given.payload);
   task->headers = std::move(given.headers);

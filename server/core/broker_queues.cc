@@ -63,7 +63,6 @@ absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOption
         absl::StrCat("there are ", queues_.size(), " queues already, the most allowed"));
   }
   Queue* queue = AddQueue(QueueId(counters_.next_queue++), name, options);
-  counters_dirty_ = true;
   sink_->QueueCreated(RecordOf(*queue));
   Touch(queue);
   return queue->View(now_);
