@@ -17,6 +17,7 @@ void Batch::Clear() {
   row_puts.clear();
   row_deletes.clear();
   drop_through = 0;
+  sync = true;
 }
 
 absl::StatusOr<Acquired> MemoryStore::Acquire(Partition, std::string_view) {

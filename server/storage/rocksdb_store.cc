@@ -155,7 +155,9 @@ class RocksDbStore final : public Store {
         write_.SingleDelete(Journal(), BigEndian(n));
       write_.Put(Meta(), kDroppedKey, BigEndian(batch.drop_through));
     }
-    if (auto status = db_->Write(Synced(), &write_); !status.ok())
+    rocksdb::WriteOptions options;
+    options.sync = batch.sync;
+    if (auto status = db_->Write(options, &write_); !status.ok())
       return {CommitOutcome::kUnknown, status.ToString()};
     last_seq_ = seq;
     dropped_ = std::max(dropped_, batch.drop_through);

@@ -1,4 +1,4 @@
-// The store on RocksDB: a commit is one synced WriteBatch, ownership a file lock
+// The store on RocksDB: a commit is one WriteBatch, ownership a file lock
 // and a stored epoch. Keys: the journal's column family has the big-endian entry
 // number, the rows' one the row keys; the default one holds epoch and head.
 #pragma once

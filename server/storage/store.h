@@ -34,14 +34,20 @@ struct Batch {
   std::vector<RowPut> row_puts;
   std::vector<std::string> row_deletes;
   uint64_t drop_through = 0;  // entries up to this one go; 0: none
+  // Whether the commit survives the death of the machine. False: only that of the
+  // process, which is enough for what can be found out anew or told twice. Commits
+  // are ordered: one that is synced makes all before it survive as well.
+  bool sync = true;
 
   bool empty() const { return entry.empty() && row_puts.empty() && row_deletes.empty() && drop_through == 0; }
   size_t bytes() const;
+  // As new, sync included; keeps the memory.
   void Clear();
 };
 
 enum class CommitOutcome {
-  kDurable,  // it will be there after any crash
+  kDurable,  // it will be there after any crash, if the batch asked for sync; else after any but the
+             // machine's
   kFenced,   // another owner has acquired the partition; nothing was written
   kUnknown,  // it may or may not be there; only the same commit may be repeated, or the process must end
 };

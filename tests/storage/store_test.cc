@@ -1,6 +1,8 @@
 // What every store must do, run on each of them; and what only a disk can do wrong.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -161,6 +163,20 @@ TEST_P(AnyStore, AVisitorsErrorEndsTheScan) {
   EXPECT_EQ(seen, 1);
 }
 
+TEST_P(AnyStore, UnsyncedCommitsAreOrderedAmongTheOthers) {
+  Batch batch = Entry("one");
+  batch.sync = false;
+  Commit(batch);
+  Commit(Entry("two"));
+  batch = Entry("three");
+  batch.sync = false;
+  Commit(batch);
+  batch.Clear();
+  EXPECT_TRUE(batch.sync);
+  Reopen();
+  EXPECT_EQ(Entries(), (std::map<uint64_t, std::string>{{1, "one"}, {2, "two"}, {3, "three"}}));
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, AnyStore, ::testing::Values("memory", "rocksdb"),
                          [](const auto& info) { return info.param; });
 
@@ -171,6 +187,35 @@ TEST(RocksDbStore, DirectoryIsPrivate) {
   struct stat info {};
   ASSERT_EQ(::stat((temp.path + "/a/data").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+// Not even closed in order: the process is gone between two instructions.
+TEST(RocksDbStore, UnsyncedCommitsSurviveTheDeathOfTheProcess) {
+  TempDirectory temp;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto store = OpenRocksDbStore(temp.path + "/data");
+    if (!store.ok() || !(*store)->Acquire(0, "test").ok()) ::_exit(1);
+    Batch batch;
+    batch.entry_number = 1;
+    batch.entry = "one";
+    batch.sync = false;
+    ::_exit((*store)->Commit(0, 1, 1, batch).outcome == CommitOutcome::kDurable ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  auto store = OpenRocksDbStore(temp.path + "/data");
+  ASSERT_TRUE(store.ok()) << store.status();
+  int seen = 0;
+  EXPECT_TRUE((*store)
+                  ->ScanEntries(0, 0,
+                                [&](uint64_t, std::string_view) {
+                                  ++seen;
+                                  return absl::OkStatus();
+                                })
+                  .ok());
+  EXPECT_EQ(seen, 1);
 }
 
 TEST(RocksDbStore, InUseIsSaidInOneLine) {
