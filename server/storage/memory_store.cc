@@ -60,4 +60,12 @@ absl::Status MemoryStore::ScanEntries(Partition, uint64_t from, const EntryVisit
   return absl::OkStatus();
 }
 
+absl::Status MemoryStore::ReadRows(Partition, std::span<const std::string> keys, const FoundVisitor& visit) {
+  std::lock_guard lock(disk_->mutex);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (auto it = disk_->rows.find(keys[i]); it != disk_->rows.end()) visit(i, it->second);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace joinq::storage

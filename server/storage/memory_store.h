@@ -28,6 +28,8 @@ class MemoryStore final : public Store {
   CommitResult Commit(Partition partition, uint64_t epoch, uint64_t seq, const Batch& batch) override;
   absl::Status ScanRows(Partition partition, const RowVisitor& visit) override;
   absl::Status ScanEntries(Partition partition, uint64_t from, const EntryVisitor& visit) override;
+  absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
+                        const FoundVisitor& visit) override;
   StoreLimits limits() const override { return {64u << 20}; }
   std::string_view durability() const override { return "memory"; }
 

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr char kFormatFile[] = "JOINQ_FORMAT";
 constexpr int kFormat = 1;
 constexpr char kEpochKey[] = "epoch";
+constexpr size_t kRowsARead = 32;
 constexpr char kDroppedKey[] = "dropped";  // entries up to this one are gone
 
 std::string BigEndian(uint64_t number) {
@@ -180,6 +183,29 @@ class RocksDbStore final : public Store {
       if (absl::Status status = visit(number, it->value().ToStringView()); !status.ok()) return status;
     }
     return ToStatus(directory_, it->status());
+  }
+
+  absl::Status ReadRows(Partition, std::span<const std::string> keys, const FoundVisitor& visit) override {
+    std::array<rocksdb::Slice, kRowsARead> slices;
+    std::array<rocksdb::PinnableSlice, kRowsARead> values;
+    std::array<rocksdb::Status, kRowsARead> statuses;
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;  // read once, then kept by the caller or gone
+    absl::Status first_error;
+    for (size_t begin = 0; begin < keys.size(); begin += kRowsARead) {
+      const size_t count = std::min(kRowsARead, keys.size() - begin);
+      for (size_t i = 0; i < count; ++i) slices[i] = keys[begin + i];
+      db_->MultiGet(options, Rows(), count, slices.data(), values.data(), statuses.data());
+      for (size_t i = 0; i < count; ++i) {
+        if (statuses[i].ok()) {
+          visit(begin + i, values[i].ToStringView());
+        } else if (!statuses[i].IsNotFound() && first_error.ok()) {
+          first_error = ToStatus(directory_, statuses[i]);
+        }
+        values[i].Reset();
+      }
+    }
+    return first_error;
   }
 
   StoreLimits limits() const override { return {64u << 20}; }

@@ -3,11 +3,13 @@
 // time. Nothing of a particular engine shows through.
 //
 // Life: Acquire once, then scan, then commit. One thread at a time may use a
-// store; calls block.
+// store, and calls block; only ReadRows may also be called by other threads
+// while that one commits.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +77,14 @@ class Store {
   // In the order of keys, of numbers; ends early with a visitor's error.
   virtual absl::Status ScanRows(Partition partition, const RowVisitor& visit) = 0;
   virtual absl::Status ScanEntries(Partition partition, uint64_t from, const EntryVisitor& visit) = 0;
+
+  // Looks rows up: visits those that exist, in the order of `keys`; a value lives
+  // until the visit returns, and a visitor must not call the store. A row that
+  // cannot be read is passed over, and the first such error is returned in the
+  // end. What a Commit under way on another thread writes may be seen or not.
+  using FoundVisitor = std::function<void(size_t index, std::string_view value)>;
+  virtual absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
+                                const FoundVisitor& visit) = 0;
 
   virtual StoreLimits limits() const = 0;
   // What a durable commit survives: "fsync" or "memory".

@@ -4,9 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "server/storage/memory_store.h"
 #include "server/storage/rocksdb_store.h"
@@ -175,6 +177,53 @@ TEST_P(AnyStore, UnsyncedCommitsAreOrderedAmongTheOthers) {
   EXPECT_TRUE(batch.sync);
   Reopen();
   EXPECT_EQ(Entries(), (std::map<uint64_t, std::string>{{1, "one"}, {2, "two"}, {3, "three"}}));
+}
+
+TEST_P(AnyStore, RowsAreReadInTheOrderOfTheirKeys) {
+  Batch batch;
+  for (int i = 0; i < 300; ++i) batch.row_puts.push_back({"t" + std::to_string(i), "v" + std::to_string(i)});
+  Commit(batch);
+  batch.Clear();
+  batch.row_deletes = {"t7"};
+  Commit(batch);
+  std::vector<std::string> keys;
+  for (int i = 299; i >= 0; --i) keys.push_back("t" + std::to_string(i));
+  keys.insert(keys.begin(), {"nobody", ""});
+  std::vector<std::string> found;
+  size_t last = 0;
+  EXPECT_TRUE(store_
+                  ->ReadRows(0, keys,
+                             [&](size_t index, std::string_view value) {
+                               EXPECT_GT(index, last);
+                               last = index;
+                               EXPECT_EQ("v" + keys[index].substr(1), value);
+                               found.emplace_back(value);
+                             })
+                  .ok());
+  EXPECT_EQ(found.size(), 299u);
+}
+
+TEST_P(AnyStore, RowsAreReadWhileCommitsGoOn) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> read{0};
+  std::thread reader([&] {
+    const std::vector<std::string> keys = {"ta", "tb"};
+    while (!stop) {
+      std::vector<std::string> values;
+      ASSERT_TRUE(
+          store_->ReadRows(0, keys, [&](size_t, std::string_view value) { values.emplace_back(value); })
+              .ok());
+      if (!values.empty()) ++read;
+    }
+  });
+  for (int i = 0; i < 200 || read < 100; ++i) {
+    Batch batch;
+    batch.row_puts = {{"ta", std::to_string(i)}, {"tb", std::to_string(i)}};
+    batch.sync = false;
+    Commit(batch);
+  }
+  stop = true;
+  reader.join();
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, AnyStore, ::testing::Values("memory", "rocksdb"),
