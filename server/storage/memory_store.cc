@@ -68,4 +68,8 @@ absl::Status MemoryStore::ReadRows(Partition, std::span<const std::string> keys,
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint64_t> MemoryStore::Backup(const std::string&) {
+  return absl::FailedPreconditionError("this broker keeps everything in memory; there is nothing to back up");
+}
+
 }  // namespace joinq::storage

@@ -30,6 +30,7 @@ class MemoryStore final : public Store {
   absl::Status ScanEntries(Partition partition, uint64_t from, const EntryVisitor& visit) override;
   absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
                         const FoundVisitor& visit) override;
+  absl::StatusOr<uint64_t> Backup(const std::string& directory) override;
   StoreLimits limits() const override { return {64u << 20}; }
   std::string_view durability() const override { return "memory"; }
 

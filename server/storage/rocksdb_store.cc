@@ -1,35 +1,29 @@
 #include "server/storage/rocksdb_store.h"
 
-#include <fcntl.h>
-#include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <system_error>
-#include <vector>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "spdlog/spdlog.h"
+#include "server/storage/data_directory.h"
+#include "server/storage/rocksdb_backup.h"
+#include "server/storage/rocksdb_database.h"
 
 namespace joinq::storage {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr char kFormatFile[] = "JOINQ_FORMAT";
-constexpr int kFormat = 1;
 constexpr char kEpochKey[] = "epoch";
+constexpr char kDroppedKey[] = "dropped";       // entries up to this one are gone
+constexpr char kNextEntryKey[] = "next_entry";  // no entry below this one will be written; often missing
 constexpr size_t kRowsARead = 32;
-constexpr char kDroppedKey[] = "dropped";  // entries up to this one are gone
+// Drops of more entries than this look for those that exist.
+constexpr uint64_t kDropsBlindMax = 1 << 20;
+
+// What is far beyond anything that the lost part of the state can have given out.
+constexpr uint64_t kEpochJump = 1'000'000;
+constexpr uint64_t kEntryJump = uint64_t{1} << 32;
 
 std::string BigEndian(uint64_t number) {
   std::string key(8, '\0');
@@ -43,106 +37,43 @@ uint64_t FromBigEndian(std::string_view key) {
   return number;
 }
 
-absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  const std::string text = status.ToString();
-  if (status.IsIOError() && text.find("lock") != std::string::npos) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("data directory ", directory, " is in use by another process"));
-  }
-  if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat("data directory ", directory, " is damaged: ", text));
-  }
-  return absl::UnavailableError(absl::StrCat("data directory ", directory, ": ", text));
-}
-
-absl::Status SyncDirectory(const std::string& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("data directory ", directory));
-  const int failed = ::fsync(fd);
-  const int error = errno;
-  ::close(fd);
-  return failed == 0 ? absl::OkStatus()
-                     : absl::ErrnoToStatus(error, absl::StrCat("data directory ", directory));
-}
-
-// Makes the directory if it is missing, and sees that it is ours and of our format.
-absl::Status PrepareDirectory(const std::string& directory) {
-  std::error_code error;
-  const fs::path parent = fs::absolute(directory).parent_path();
-  fs::create_directories(parent, error);
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot create data directory ", directory, ": ", std::strerror(errno)));
-  }
-  if (!fs::is_directory(directory, error)) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " is not a directory"));
-  }
-  const fs::path format_path = fs::path(directory) / kFormatFile;
-  if (std::ifstream in(format_path); in) {
-    int format = 0;
-    in >> format;
-    if (format != kFormat) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("data directory ", directory, " has format ",
-                       in.fail() ? std::string("unknown") : std::to_string(format),
-                       "; this version reads and writes format ", kFormat));
-    }
-    return absl::OkStatus();
-  }
-  if (!fs::is_empty(directory, error) || error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("directory ", directory,
-                     error ? " cannot be read: " + error.message()
-                           : std::string(" is neither empty nor a joinq data directory")));
-  }
-  const fs::path fresh = format_path.string() + ".new";
-  {
-    std::ofstream out(fresh);
-    out << kFormat << "\n";
-    out.flush();
-    if (!out) return absl::UnavailableError(absl::StrCat("cannot write to data directory ", directory));
-  }
-  fs::rename(fresh, format_path, error);
-  if (error) return absl::UnavailableError(absl::StrCat("data directory ", directory, ": ", error.message()));
-  return SyncDirectory(directory);
-}
-
 class RocksDbStore final : public Store {
  public:
-  RocksDbStore(std::string directory, std::unique_ptr<rocksdb::DB> db,
-               std::vector<rocksdb::ColumnFamilyHandle*> families)
-      : directory_(std::move(directory)), db_(std::move(db)), families_(std::move(families)) {}
-  ~RocksDbStore() override {
-    for (auto* family : families_) db_->DestroyColumnFamilyHandle(family);
-    if (auto status = db_->Close(); !status.ok()) spdlog::warn("closing the store: {}", status.ToString());
-  }
+  RocksDbStore(std::string directory, Database database)
+      : directory_(std::move(directory)), database_(std::move(database)), db_(database_.db.get()) {}
 
   absl::StatusOr<Acquired> Acquire(Partition, std::string_view owner) override {
-    Acquired acquired;
-    std::string value;
-    if (auto status = db_->Get({}, Meta(), kEpochKey, &value); status.ok()) {
-      acquired.epoch = FromBigEndian(value);
-    } else if (!status.IsNotFound()) {
-      return ToStatus(directory_, status);
+    auto origin = GetOrigin(directory_);
+    if (!origin.ok()) return origin.status();
+    uint64_t next_entry = 1;
+    for (auto [key, number] :
+         {std::pair{kEpochKey, &epoch_}, {kDroppedKey, &dropped_}, {kNextEntryKey, &next_entry}}) {
+      if (absl::Status bad = GetNumber(key, number); !bad.ok()) return bad;
     }
-    if (auto status = db_->Get({}, Meta(), kDroppedKey, &value); status.ok()) {
-      dropped_ = FromBigEndian(value);
-    } else if (!status.IsNotFound()) {
-      return ToStatus(directory_, status);
-    }
-    epoch_ = ++acquired.epoch;
-    rocksdb::WriteBatch batch;
-    batch.Put(Meta(), kEpochKey, BigEndian(epoch_));
-    batch.Put(Meta(), "owner", rocksdb::Slice(owner.data(), owner.size()));
-    if (auto status = db_->Write(Synced(), &batch); !status.ok()) return ToStatus(directory_, status);
+    next_entry = std::max(next_entry, dropped_ + 1);
     std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}, Journal()));
     it->SeekToLast();
+    if (it->Valid()) next_entry = std::max(next_entry, FromBigEndian(it->key().ToStringView()) + 1);
     if (!it->status().ok()) return ToStatus(directory_, it->status());
-    acquired.next_entry = dropped_ + 1;
-    if (it->Valid())
-      acquired.next_entry = std::max(acquired.next_entry, FromBigEndian(it->key().ToStringView()) + 1);
-    return acquired;
+
+    rocksdb::WriteBatch batch;
+    epoch_ += *origin == Origin::kContinued ? 1 : kEpochJump;
+    batch.Put(Meta(), kEpochKey, BigEndian(epoch_));
+    if (*origin == Origin::kRepaired) {
+      // Rows may be current up to entries that are lost, and would hide new ones of the same number.
+      next_entry += kEntryJump;
+      batch.Put(Meta(), kNextEntryKey, BigEndian(next_entry));
+    }
+    batch.Put(Meta(), "owner", rocksdb::Slice(owner.data(), owner.size()));
+    rocksdb::WriteOptions synced;
+    synced.sync = true;
+    if (auto status = db_->Write(synced, &batch); !status.ok()) return ToStatus(directory_, status);
+    // Only now: a crash in between jumps once more, and that is harmless.
+    if (*origin != Origin::kContinued) {
+      if (absl::Status bad = SetOrigin(directory_, Origin::kContinued); !bad.ok()) return bad;
+    }
+    last_seq_ = 0;
+    return Acquired{epoch_, next_entry};
   }
 
   CommitResult Commit(Partition, uint64_t epoch, uint64_t seq, const Batch& batch) override {
@@ -153,9 +84,7 @@ class RocksDbStore final : public Store {
     for (const auto& put : batch.row_puts) write_.Put(Rows(), put.key, put.value);
     for (const std::string& key : batch.row_deletes) write_.Delete(Rows(), key);
     if (batch.drop_through > dropped_) {
-      // One by one: each entry has one key, and a range tombstone would slow every scan.
-      for (uint64_t n = dropped_ + 1; n <= batch.drop_through; ++n)
-        write_.SingleDelete(Journal(), BigEndian(n));
+      DropEntries(dropped_ + 1, batch.drop_through);
       write_.Put(Meta(), kDroppedKey, BigEndian(batch.drop_through));
     }
     rocksdb::WriteOptions options;
@@ -208,14 +137,32 @@ class RocksDbStore final : public Store {
     return first_error;
   }
 
+  absl::StatusOr<uint64_t> Backup(const std::string& directory) override {
+    return BackUp(db_, directory_, directory);
+  }
+
   StoreLimits limits() const override { return {64u << 20}; }
   std::string_view durability() const override { return "fsync"; }
 
  private:
-  static rocksdb::WriteOptions Synced() {
-    rocksdb::WriteOptions options;
-    options.sync = true;
-    return options;
+  // The number stays as it is if there is no such key.
+  absl::Status GetNumber(const char* key, uint64_t* number) {
+    std::string value;
+    auto status = db_->Get({}, Meta(), key, &value);
+    if (status.ok()) *number = FromBigEndian(value);
+    return status.IsNotFound() ? absl::OkStatus() : ToStatus(directory_, status);
+  }
+  // One by one: each entry has one key, and a range tombstone would slow every scan.
+  void DropEntries(uint64_t first, uint64_t last) {
+    if (last - first < kDropsBlindMax) {
+      for (uint64_t n = first; n <= last; ++n) write_.SingleDelete(Journal(), BigEndian(n));
+      return;
+    }
+    std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}, Journal()));
+    const std::string end = BigEndian(last);
+    for (it->Seek(BigEndian(first)); it->Valid() && it->key().compare(end) <= 0; it->Next()) {
+      write_.SingleDelete(Journal(), it->key());
+    }
   }
   static rocksdb::ReadOptions Scanning() {
     rocksdb::ReadOptions options;
@@ -223,13 +170,13 @@ class RocksDbStore final : public Store {
     options.readahead_size = 4 << 20;
     return options;
   }
-  rocksdb::ColumnFamilyHandle* Meta() const { return families_[0]; }
-  rocksdb::ColumnFamilyHandle* Rows() const { return families_[1]; }
-  rocksdb::ColumnFamilyHandle* Journal() const { return families_[2]; }
+  rocksdb::ColumnFamilyHandle* Meta() const { return database_.meta; }
+  rocksdb::ColumnFamilyHandle* Rows() const { return database_.rows; }
+  rocksdb::ColumnFamilyHandle* Journal() const { return database_.journal; }
 
   const std::string directory_;
-  std::unique_ptr<rocksdb::DB> db_;
-  std::vector<rocksdb::ColumnFamilyHandle*> families_;
+  const Database database_;
+  rocksdb::DB* const db_;
   rocksdb::WriteBatch write_;
   uint64_t epoch_ = 0;
   uint64_t last_seq_ = 0;
@@ -239,43 +186,10 @@ class RocksDbStore final : public Store {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenRocksDbStore(const std::string& directory) {
-  if (absl::Status bad = PrepareDirectory(directory); !bad.ok()) return bad;
-  rocksdb::DBOptions options;
-  options.create_if_missing = true;
-  options.create_missing_column_families = true;
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  options.max_background_jobs = 2;
-  options.max_total_wal_size = 256 << 20;
-  options.keep_log_file_num = 4;
-  options.max_log_file_size = 8 << 20;
-  options.stats_dump_period_sec = 0;
-  options.max_open_files = 256;
-  options.bytes_per_sync = 1 << 20;
-
-  rocksdb::ColumnFamilyOptions plain;
-  plain.write_buffer_size = 4 << 20;
-  rocksdb::ColumnFamilyOptions rows;
-  rows.write_buffer_size = 32 << 20;
-  rows.compression = rocksdb::kLZ4Compression;
-  rocksdb::ColumnFamilyOptions journal;
-  // Twice the journal's least bound: most entries are dropped before they would
-  // be flushed, and then never reach a file of their own.
-  journal.write_buffer_size = 128 << 20;
-  journal.compression = rocksdb::kNoCompression;
-  journal.max_write_buffer_number = 3;
-  rocksdb::BlockBasedTableOptions table;
-  table.no_block_cache = true;
-  journal.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-
-  const std::vector<rocksdb::ColumnFamilyDescriptor> descriptors = {
-      {rocksdb::kDefaultColumnFamilyName, plain}, {"rows", rows}, {"journal", journal}};
-  std::vector<rocksdb::ColumnFamilyHandle*> families;
-  rocksdb::DB* db = nullptr;
-  const std::string path = directory + "/db";
-  if (auto status = rocksdb::DB::Open(options, path, descriptors, &families, &db); !status.ok()) {
-    return ToStatus(directory, status);
-  }
-  return std::make_unique<RocksDbStore>(directory, std::unique_ptr<rocksdb::DB>(db), std::move(families));
+  if (absl::Status bad = PrepareDataDirectory(directory); !bad.ok()) return bad;
+  auto database = OpenDatabase(directory);
+  if (!database.ok()) return database.status();
+  return std::make_unique<RocksDbStore>(directory, *std::move(database));
 }
 
 }  // namespace joinq::storage

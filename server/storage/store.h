@@ -3,8 +3,8 @@
 // time. Nothing of a particular engine shows through.
 //
 // Life: Acquire once, then scan, then commit. One thread at a time may use a
-// store, and calls block; only ReadRows may also be called by other threads
-// while that one commits.
+// store, and calls block; only ReadRows and Backup may also be called by other
+// threads while that one commits.
 #pragma once
 
 #include <cstdint>
@@ -85,6 +85,13 @@ class Store {
   using FoundVisitor = std::function<void(size_t index, std::string_view value)>;
   virtual absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
                                 const FoundVisitor& visit) = 0;
+
+  // Writes a copy of everything, as of some moment during the call and no earlier
+  // than its begin, to where the broker's machine calls it `directory`: whole and
+  // durable, or not there at all. What is opened there later does not hand out the
+  // epochs that were given here meanwhile. Returns its bytes. FAILED_PRECONDITION:
+  // it exists, its parent does not, or the store is not one to copy.
+  virtual absl::StatusOr<uint64_t> Backup(const std::string& directory) = 0;
 
   virtual StoreLimits limits() const = 0;
   // What a durable commit survives: "fsync" or "memory".

@@ -12,6 +12,7 @@
 
 #include "server/storage/memory_store.h"
 #include "server/storage/rocksdb_store.h"
+#include "tests/storage/temp_directory.h"
 
 namespace joinq::storage {
 namespace {
@@ -31,16 +32,6 @@ class MemoryPlace final : public Place {
 
  private:
   std::shared_ptr<MemoryStore::Disk> disk_ = std::make_shared<MemoryStore::Disk>();
-};
-
-class TempDirectory {
- public:
-  TempDirectory() {
-    std::string pattern = ::testing::TempDir() + "joinq-store-XXXXXX";
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TempDirectory() { fs::remove_all(path); }
-  std::string path;
 };
 
 class RocksPlace final : public Place {
