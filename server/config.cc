@@ -16,6 +16,7 @@ namespace {
 
 struct Flags {
   std::string data;
+  std::string restore;
   bool memory = false;
   std::vector<std::string> listen = {"127.0.0.1:7420"};
   std::string http = "127.0.0.1:7421";
@@ -36,7 +37,12 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
         flags.memory ? "--memory and --data exclude each other"
                      : "give --data DIR for a durable broker, or --memory for one that forgets");
   }
+  if (!flags.restore.empty() && flags.memory) {
+    return absl::InvalidArgumentError("--restore needs --data DIR, a new directory, to restore into");
+  }
+  config.version = JOINQ_VERSION;
   config.data_directory = flags.data;
+  config.restore_from = flags.restore;
   for (const std::string& text : flags.listen) {
     auto address = ParseNetAddress("--listen", text, kGrpcPort);
     if (!address.ok()) return address.status();
@@ -79,6 +85,10 @@ std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
   app.add_option("--data", flags.data, "directory of the durable state; created with mode 0700")
       ->envname("JOINQ_DATA")
       ->type_name("DIR");
+  app.add_option("--restore", flags.restore,
+                 "begin with a copy of this backup; --data must be missing or empty")
+      ->envname("JOINQ_RESTORE")
+      ->type_name("BACKUP");
   app.add_flag("--memory", flags.memory, "keep nothing on disk: a restart forgets everything")
       ->envname("JOINQ_MEMORY");
   app.add_option("--listen", flags.listen,

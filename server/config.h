@@ -12,7 +12,9 @@
 namespace joinq {
 
 struct ServerConfig {
+  std::string version;
   std::string data_directory;  // empty: memory only
+  std::string restore_from;    // a backup to begin with; empty: none
   std::vector<NetAddress> listen;
   std::optional<NetAddress> http;  // none: off
   std::string port_file;           // empty: none

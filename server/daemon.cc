@@ -13,6 +13,7 @@
 #include "server/http/http_server.h"
 #include "server/rpc/core_loop.h"
 #include "server/rpc/grpc_server.h"
+#include "server/storage/data_directory.h"
 #include "server/storage/memory_store.h"
 #include "server/storage/rocksdb_store.h"
 #include "spdlog/spdlog.h"
@@ -118,6 +119,12 @@ int RunBroker(const ServerConfig& config) {
     return 2;
   }
   std::unique_ptr<storage::Store> store = std::make_unique<storage::MemoryStore>();
+  if (!config.restore_from.empty()) {
+    if (absl::Status bad = storage::RestoreBackup(config.restore_from, config.data_directory); !bad.ok()) {
+      return Fail(bad);
+    }
+    spdlog::info("restored {} from {}", config.data_directory, config.restore_from);
+  }
   if (!config.data_directory.empty()) {
     auto opened = storage::OpenRocksDbStore(config.data_directory);
     if (!opened.ok()) return Fail(opened.status());
@@ -125,7 +132,7 @@ int RunBroker(const ServerConfig& config) {
   }
   auto loop = rpc::CoreLoop::Open({config.limits, store.get(), std::random_device{}()});
   if (!loop.ok()) return Fail(loop.status());
-  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get());
+  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(), {config.version, nullptr});
   if (!grpc.ok()) return Fail(grpc.status());
   asio::io_context io(1);
   std::unique_ptr<http::HttpServer> http;

@@ -47,6 +47,8 @@ class CoreLoop final : private Event {
   TargetMap& targets() { return targets_; }
   grpc::ServerCompletionQueue* queue() { return queue_; }
   std::string_view durability() const { return store_->durability(); }
+  storage::Store* store() const { return store_; }
+  bool committing() const { return committer_ != nullptr && committer_->busy(); }
   bool stopping() const { return stopping_; }
   // Answers everything that is parked, closes every stream; calls `closed` once
   // all of it is committed and sent.

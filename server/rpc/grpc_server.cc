@@ -82,9 +82,11 @@ struct GrpcServer::Parts {
   v1::QueueService::AsyncService queues;
   v1::TaskService::AsyncService tasks;
   v1::WorkerService::AsyncService workers;
+  v1::AdminService::AsyncService admin;
   grpc::health::v1::Health::AsyncService health;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<BackupThread> backups;
   std::thread stopper;  // Shutdown blocks, and the loop must go on meanwhile
 };
 
@@ -102,7 +104,7 @@ const std::vector<NetAddress>& GrpcServer::addresses() const {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<NetAddress>& addresses,
-                                                              CoreLoop* loop) {
+                                                              CoreLoop* loop, const AdminParts& admin) {
   auto parts = std::make_unique<Parts>();
   parts->loop = loop;
   parts->addresses = addresses;
@@ -125,6 +127,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   builder.RegisterService(&parts->queues);
   builder.RegisterService(&parts->tasks);
   builder.RegisterService(&parts->workers);
+  builder.RegisterService(&parts->admin);
   builder.RegisterService(&parts->health);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
@@ -142,6 +145,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   ServeQueues(loop, &parts->queues);
   ServeTasks(loop, &parts->tasks);
   ServeWorkers(loop, &parts->workers);
+  parts->backups = std::make_unique<BackupThread>(loop, loop->store());
+  ServeAdmin(loop, &parts->admin, parts->backups.get(), admin);
   ServeHealth(loop, &parts->health);
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(parts)));
 }
@@ -149,7 +154,10 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
 void GrpcServer::Stop() {
   parts_->stopper = std::thread([parts = parts_.get()] {
     parts->server->Shutdown(std::chrono::system_clock::now() + kShutdownPatience);
-    parts->loop->Post([parts] { parts->queue->Shutdown(); });
+    parts->loop->Post([parts] {
+      parts->backups->Close();
+      parts->queue->Shutdown();
+    });
   });
 }
 

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/net_address.h"
 #include "server/rpc/core_loop.h"
+#include "server/rpc/services.h"
 
 namespace joinq::rpc {
 
@@ -16,7 +17,7 @@ class GrpcServer {
   // Binds every address and starts to serve; `loop` must then be Run on the
   // calling thread. Errors name the address: in use, not ours, not resolvable.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const std::vector<NetAddress>& addresses,
-                                                           CoreLoop* loop);
+                                                           CoreLoop* loop, const AdminParts& admin = {});
   ~GrpcServer();
 
   // Where it listens, with the ports that were chosen for port 0.

@@ -15,8 +15,8 @@ using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
 bool Knows(std::string_view service) {
-  static constexpr std::array<std::string_view, 4> kNames = {
-      "", "joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService"};
+  static constexpr std::array<std::string_view, 5> kNames = {
+      "", "joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService", "joinq.v1.AdminService"};
   return std::find(kNames.begin(), kNames.end(), service) != kNames.end();
 }
 

@@ -65,8 +65,11 @@ TEST(BrokerProcess, RefusesWhatItCannotServe) {
                 "format 99");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--listen", "unix:/nonexistent/x", "--http", "off"}), 1,
                 "No such file");
+  ExpectRefusal(RunProgram({"joinqd", "--data", broker.data(), "--restore", other.path(), "--http", "off"}),
+                1, "--restore");
   ExpectRefusal(RunProgram({"joinqd"}), 2, "--data");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--data", "x"}), 2, "--memory");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--restore", "x"}), 2, "--restore");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--bogus"}), 2, "--bogus");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--listen", "nonsense:port"}), 2, "--listen");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--worker-grace", "nan"}), 2, "--worker-grace");

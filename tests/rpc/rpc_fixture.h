@@ -28,13 +28,14 @@ inline void Limit(grpc::ClientContext& context, int seconds = 10) {
 
 class RpcFixture : public ::testing::Test {
  protected:
-  RpcFixture() {
+  // On `store`, which outlives the test, or one in memory.
+  explicit RpcFixture(storage::Store* store = nullptr, const rpc::AdminParts& admin = {}) {
     core::Limits limits;
     limits.worker_grace = core::Millis(300);
-    auto loop = rpc::CoreLoop::Open({limits, &store_, 1});
+    auto loop = rpc::CoreLoop::Open({limits, store != nullptr ? store : &store_, 1});
     EXPECT_TRUE(loop.ok());
     loop_ = *std::move(loop);
-    auto server = rpc::GrpcServer::Start({*ParseNetAddress("listen", "127.0.0.1:0", 0)}, loop_.get());
+    auto server = rpc::GrpcServer::Start({*ParseNetAddress("listen", "127.0.0.1:0", 0)}, loop_.get(), admin);
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     thread_ = std::thread([this] { loop_->Run(); });

@@ -21,8 +21,8 @@ struct StandardServicesTest : RpcFixture {
 };
 
 TEST_F(StandardServicesTest, HealthAnswersForTheServerAndEachService) {
-  for (const char* service :
-       {"", "joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService"}) {
+  for (const char* service : {"", "joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService",
+                              "joinq.v1.AdminService"}) {
     grpc::ClientContext context;
     Limit(context);
     health::HealthCheckRequest request;
@@ -73,8 +73,8 @@ TEST_F(StandardServicesTest, ReflectionListsTheServices) {
   grpc::Slice bytes;
   ASSERT_TRUE(answer.DumpToSingleSlice(&bytes).ok());
   const std::string text(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
-  for (const char* service :
-       {"joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService", "grpc.health.v1.Health"}) {
+  for (const char* service : {"joinq.v1.QueueService", "joinq.v1.TaskService", "joinq.v1.WorkerService",
+                              "joinq.v1.AdminService", "grpc.health.v1.Health"}) {
     EXPECT_NE(text.find(service), std::string::npos) << service;
   }
   context.TryCancel();
