@@ -18,6 +18,7 @@ struct Flags {
   std::string data;
   std::string restore;
   bool memory = false;
+  bool salvage = false;
   std::vector<std::string> listen = {"127.0.0.1:7420"};
   std::string http = "127.0.0.1:7421";
   std::string port_file;
@@ -40,9 +41,12 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
   if (!flags.restore.empty() && flags.memory) {
     return absl::InvalidArgumentError("--restore needs --data DIR, a new directory, to restore into");
   }
+  if (flags.salvage && flags.memory)
+    return absl::InvalidArgumentError("--salvage needs --data DIR to repair");
   config.version = JOINQ_VERSION;
   config.data_directory = flags.data;
   config.restore_from = flags.restore;
+  config.salvage = flags.salvage;
   for (const std::string& text : flags.listen) {
     auto address = ParseNetAddress("--listen", text, kGrpcPort);
     if (!address.ok()) return address.status();
@@ -89,6 +93,9 @@ std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
                  "begin with a copy of this backup; --data must be missing or empty")
       ->envname("JOINQ_RESTORE")
       ->type_name("BACKUP");
+  app.add_flag("--salvage", flags.salvage,
+               "repair a damaged data directory: keep what can be read, log what is lost; copy it first")
+      ->envname("JOINQ_SALVAGE");
   app.add_flag("--memory", flags.memory, "keep nothing on disk: a restart forgets everything")
       ->envname("JOINQ_MEMORY");
   app.add_option("--listen", flags.listen,

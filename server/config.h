@@ -14,6 +14,7 @@ namespace joinq {
 struct ServerConfig {
   std::string version;
   std::string data_directory;  // empty: memory only
+  bool salvage = false;        // repair what is damaged
   std::string restore_from;    // a backup to begin with; empty: none
   std::vector<NetAddress> listen;
   std::optional<NetAddress> http;  // none: off

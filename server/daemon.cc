@@ -126,7 +126,7 @@ int RunBroker(const ServerConfig& config) {
     spdlog::info("restored {} from {}", config.data_directory, config.restore_from);
   }
   if (!config.data_directory.empty()) {
-    auto opened = storage::OpenRocksDbStore(config.data_directory);
+    auto opened = storage::OpenRocksDbStore(config.data_directory, config.salvage);
     if (!opened.ok()) return Fail(opened.status());
     store = *std::move(opened);
   }

@@ -2,13 +2,31 @@
 
 #include <rocksdb/table.h>
 
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 
 namespace joinq::storage {
 namespace {
 
-rocksdb::DBOptions Settings() {
+namespace fs = std::filesystem;
+
+// Without this file the engine would begin a new database over the files of the old one.
+bool HasLostItsHead(const fs::path& path) {
+  std::error_code error;
+  if (fs::exists(path / "CURRENT", error)) return false;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".sst" || it->path().extension() == ".log") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+rocksdb::DBOptions DatabaseSettings() {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
@@ -23,7 +41,7 @@ rocksdb::DBOptions Settings() {
   return options;
 }
 
-std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies() {
   rocksdb::ColumnFamilyOptions meta;
   meta.write_buffer_size = 4 << 20;
   rocksdb::ColumnFamilyOptions rows;
@@ -41,25 +59,27 @@ std::vector<rocksdb::ColumnFamilyDescriptor> Families() {
   return {{rocksdb::kDefaultColumnFamilyName, meta}, {"rows", rows}, {"journal", journal}};
 }
 
-}  // namespace
-
 void DatabaseCloser::operator()(rocksdb::DB* db) const {
   for (auto* family : families) db->DestroyColumnFamilyHandle(family);
   if (auto status = db->Close(); !status.ok()) spdlog::warn("closing the store: {}", status.ToString());
   delete db;
 }
 
-absl::StatusOr<Database> OpenDatabase(const std::string& directory) {
-  Database database;
+rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOptions& settings,
+                             Database* database) {
+  const std::string path = directory + "/db";
+  if (HasLostItsHead(path)) return rocksdb::Status::Corruption("CURRENT is missing");
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  auto status = rocksdb::DB::Open(Settings(), directory + "/db", Families(), &families, &db);
-  if (!status.ok()) return ToStatus(directory, status);
-  database.meta = families[0];
-  database.rows = families[1];
-  database.journal = families[2];
-  database.db = {db, DatabaseCloser{std::move(families)}};
-  return database;
+  auto status = rocksdb::DB::Open(settings, path, ColumnFamilies(), &families, &db);
+  // A file that should be there and is not.
+  if (status.IsPathNotFound()) return rocksdb::Status::Corruption(status.ToString());
+  if (!status.ok()) return status;
+  database->meta = families[0];
+  database->rows = families[1];
+  database->journal = families[2];
+  database->db = {db, DatabaseCloser{std::move(families)}};
+  return status;
 }
 
 absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status) {
@@ -71,7 +91,9 @@ absl::Status ToStatus(const std::string& directory, const rocksdb::Status& statu
         absl::StrCat("data directory ", directory, " is in use by another process"));
   }
   if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat("data directory ", directory, " is damaged: ", text));
+    return absl::DataLossError(
+        absl::StrCat("data directory ", directory, " is damaged (", text,
+                     "); joinqd --salvage repairs what can still be read and logs what is lost"));
   }
   return absl::UnavailableError(absl::StrCat("data directory ", directory, ": ", text));
 }

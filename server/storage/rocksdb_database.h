@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 namespace joinq::storage {
 
@@ -26,10 +25,15 @@ struct Database {
   rocksdb::ColumnFamilyHandle* journal = nullptr;
 };
 
-// Opens or creates the database in `directory`/db. Errors as of OpenRocksDbStore.
-absl::StatusOr<Database> OpenDatabase(const std::string& directory);
+rocksdb::DBOptions DatabaseSettings();
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies();
 
-// FAILED_PRECONDITION: in use by another process; DATA_LOSS: damaged; UNAVAILABLE: the rest.
+// Opens or creates the database in `directory`/db with these settings.
+rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOptions& settings,
+                             Database* database);
+
+// FAILED_PRECONDITION: in use by another process; DATA_LOSS: damaged, naming the
+// remedy; UNAVAILABLE: the rest.
 absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status);
 
 }  // namespace joinq::storage

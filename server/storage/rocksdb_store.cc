@@ -10,6 +10,7 @@
 #include "server/storage/data_directory.h"
 #include "server/storage/rocksdb_backup.h"
 #include "server/storage/rocksdb_database.h"
+#include "server/storage/rocksdb_salvage.h"
 
 namespace joinq::storage {
 namespace {
@@ -185,11 +186,14 @@ class RocksDbStore final : public Store {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Store>> OpenRocksDbStore(const std::string& directory) {
+absl::StatusOr<std::unique_ptr<Store>> OpenRocksDbStore(const std::string& directory, bool salvage) {
   if (absl::Status bad = PrepareDataDirectory(directory); !bad.ok()) return bad;
-  auto database = OpenDatabase(directory);
-  if (!database.ok()) return database.status();
-  return std::make_unique<RocksDbStore>(directory, *std::move(database));
+  Database database;
+  const absl::Status opened =
+      salvage ? SalvageDatabase(directory, &database)
+              : ToStatus(directory, OpenDatabase(directory, DatabaseSettings(), &database));
+  if (!opened.ok()) return opened;
+  return std::make_unique<RocksDbStore>(directory, std::move(database));
 }
 
 }  // namespace joinq::storage
