@@ -21,11 +21,11 @@ void TaskLife(benchmark::State& state, ChangeSink* sink, storage::BatchEncoder* 
     broker.Tick();
     broker.EndRound();
     broker.effects().Clear();
-    if (encoder != nullptr) encoder->batch().Clear();
+    if (encoder != nullptr) encoder->Reset();
   };
   broker.BeginRound(now);
-  WorkerProfile profile;
-  profile.worker_id = 1;
+  SessionProfile profile;
+  profile.id = 1;
   profile.name = "w";
   profile.queues = {"q"};
   if (!broker.AttachProducer(kProducer, 1, "").ok() || !broker.AttachWorker(kWorker, profile, {}).ok())

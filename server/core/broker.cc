@@ -35,11 +35,12 @@ void Broker::BeginRound(Time now) {
 Time Broker::Tick() {
   Timer timer;
   for (int done = 0; done < kTimersPerTick && timers_.PopDue(now_, &timer); ++done) {
-    const bool expiry = timer.kind == TimerKind::kLeaseEnd || timer.kind == TimerKind::kWorker;
+    const bool expiry = timer.kind == TimerKind::kLeaseEnd || timer.kind == TimerKind::kSession;
     if (expiry && now_ < no_expiry_before_) {
-      if (timer.kind == TimerKind::kWorker) {
-        if (auto it = workers_.find(timer.subject); it != workers_.end() && it->second->timer == timer.when) {
-          ArmWorkerTimer(it->second.get(), no_expiry_before_);
+      if (timer.kind == TimerKind::kSession) {
+        if (auto it = sessions_.find(timer.subject);
+            it != sessions_.end() && it->second->timer == timer.when) {
+          ArmSessionTimer(it->second.get(), no_expiry_before_);
         }
       } else {
         timers_.Add(no_expiry_before_, timer.kind, timer.subject);
@@ -50,15 +51,21 @@ Time Broker::Tick() {
       case TimerKind::kTaskDue: {
         Task* task = tasks_.Find(TaskId(timer.subject));
         if (task == nullptr || task->state != TaskState::kDelayed || task->when > now_) break;
-        MakeReady(task, /*front=*/false);
-        Dispatch(task->queue);
+        MakeReady(task, /*back_again=*/false);
+        Dispatch(task->queue());
+        break;
+      }
+      case TimerKind::kTaskExpiry: {
+        Task* task = tasks_.Find(TaskId(timer.subject));
+        if (task == nullptr || !task->waiting() || task->expires() > now_) break;
+        Queue* queue = task->queue();
+        End(task, Outcome::kExpired, {}, {});
+        Dispatch(queue);  // there is room now
         break;
       }
       case TimerKind::kLeaseEnd: {
         Task* task = tasks_.Find(TaskId(timer.subject));
-        if (task == nullptr || task->state != TaskState::kLeased || task->holder != nullptr ||
-            task->when > now_)
-          break;
+        if (task == nullptr || task->state != TaskState::kLeased || task->when > now_) break;
         LeaseEnded(task);
         break;
       }
@@ -73,11 +80,24 @@ Time Broker::Tick() {
       case TimerKind::kResults:
         ExpireResults(static_cast<int64_t>(timer.subject));
         break;
-      case TimerKind::kWorker:
-        CheckWorkerTimer(timer.subject, timer.when);
+      case TimerKind::kSession:
+        CheckSessionTimer(timer.subject, timer.when);
         break;
       case TimerKind::kProducer:
         CheckProducerTimer(timer.subject);
+        break;
+      case TimerKind::kKey:
+        if (KeyEntry* entry = keys_.Find(timer.subject); entry != nullptr && entry->until <= now_)
+          ForgetKey(entry);
+        break;
+      case TimerKind::kMarkSession:
+        if (auto it = sessions_.find(timer.subject); it != sessions_.end())
+          MarkLeases(&it->second->leases, timer.kind, timer.subject);
+        break;
+      case TimerKind::kMarkQueue:
+        if (auto it = queues_by_id_.find(QueueId(static_cast<uint32_t>(timer.subject)));
+            it != queues_by_id_.end())
+          MarkLeases(&it->second->direct_leases, timer.kind, timer.subject);
         break;
     }
   }
@@ -92,23 +112,33 @@ bool Broker::Means(const Timer& timer) const {
       const Task* task = tasks_.Find(TaskId(timer.subject));
       return task != nullptr && task->state == TaskState::kDelayed && task->when <= timer.when;
     }
+    case TimerKind::kTaskExpiry: {
+      const Task* task = tasks_.Find(TaskId(timer.subject));
+      return task != nullptr && task->expires() <= timer.when;
+    }
     case TimerKind::kLeaseEnd: {
       const Task* task = tasks_.Find(TaskId(timer.subject));
-      return task != nullptr && task->state == TaskState::kLeased && task->holder == nullptr &&
-             task->when <= timer.when;
+      return task != nullptr && task->state == TaskState::kLeased && task->when <= timer.when;
     }
     case TimerKind::kWaiter:
       return waiters_.Has(timer.subject);
     case TimerKind::kResults:
       return results_by_second_.contains(static_cast<int64_t>(timer.subject));
-    case TimerKind::kWorker: {
-      auto it = workers_.find(timer.subject);
-      return it != workers_.end() && it->second->timer == timer.when;
+    case TimerKind::kSession: {
+      auto it = sessions_.find(timer.subject);
+      return it != sessions_.end() && it->second->timer == timer.when;
     }
     case TimerKind::kProducer: {
       auto it = producers_.find(timer.subject);
       return it != producers_.end() && it->second->ends == timer.when;
     }
+    case TimerKind::kKey: {
+      const KeyEntry* entry = keys_.Find(timer.subject);
+      return entry != nullptr && entry->until <= timer.when;
+    }
+    case TimerKind::kMarkSession:
+    case TimerKind::kMarkQueue:
+      return true;  // one a list at a time
   }
   return true;
 }
@@ -118,6 +148,14 @@ void Broker::EndRound() {
   ledger_.Close(sink_->journal_bytes());
 }
 
+void Broker::SetDiskLevel(DiskLevel level) {
+  if (!journaled_ || level == disk_level_) return;
+  disk_level_ = level;
+  if (level == DiskLevel::kOk) {
+    for (auto& [name, queue] : queues_) Dispatch(queue.get());
+  }
+}
+
 // Every parked call ends here, whatever ended it.
 void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
   const bool timed_out = status.code() == absl::StatusCode::kDeadlineExceeded;
@@ -125,13 +163,14 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
   if (timed_out) {
     switch (waiter.kind) {
       case WaiterKind::kPut:
-        answer = absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(),
-                                                          "\" is full (maxsize ",
-                                                          waiter.queue->options.maxsize, ")"));
+        answer = absl::DeadlineExceededError(absl::StrCat(
+            "queue \"", waiter.queue->name.str(), "\" is full (maxsize ", waiter.queue->options.maxsize,
+            ", max_bytes ", waiter.queue->options.max_bytes, ")"));
         break;
       case WaiterKind::kGet:
-        answer =
-            absl::DeadlineExceededError(absl::StrCat("queue \"", waiter.queue->name.str(), "\" is empty"));
+        answer = absl::DeadlineExceededError(absl::StrCat(
+            "queue \"", waiter.queue->name.str(), "\" is ", waiter.queue->paused ? "paused" : "empty",
+            waiter.queues.size() > 1 ? ", and so are the others" : ""));
         break;
       case WaiterKind::kJoin:
         answer =
@@ -153,6 +192,7 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
   if (waiter.kind == WaiterKind::kResult) {
     auto list = result_waiters_.find(waiter.task);
     if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
+    if (waiter.watch_tag != 0) return;  // its stream ends, and it will watch again
   }
   Reply reply;
   reply.to = waiter.caller;
@@ -182,17 +222,24 @@ void Broker::CallerGone(CallerId caller) {
     producer->stream = kNobody;
     producer->ends = now_ + limits_.producer_grace;
     timers_.Add(producer->ends, TimerKind::kProducer, producer->id);
+    detached_producers_.emplace_back(producer->id, producer->ends);
+    while (detached_producers_.size() > limits_.producers_detached_max) {
+      const auto [id, ends] = detached_producers_.front();
+      detached_producers_.pop_front();
+      if (auto old = producers_.find(id); old != producers_.end() && old->second->ends == ends)
+        ForgetProducer(old->second.get());
+    }
   }
-  if (auto it = workers_by_stream_.find(caller); it != workers_by_stream_.end()) {
-    WorkerSession* worker = it->second;
-    workers_by_stream_.erase(it);
-    worker->stream = kNobody;
-    worker->credit = 0;
-    if (worker->draining && worker->lease_count == 0) {
-      EndWorker(worker);
+  if (auto it = sessions_by_stream_.find(caller); it != sessions_by_stream_.end()) {
+    Session* session = it->second;
+    sessions_by_stream_.erase(it);
+    session->stream = kNobody;
+    session->credit = 0;
+    if (session->leases.count == 0 && (session->draining || session->kind == SessionKind::kClient)) {
+      EndSession(session);
     } else {
-      worker->ends = now_ + limits_.worker_grace;
-      ArmWorkerTimer(worker, worker->ends);
+      session->ends = now_ + limits_.worker_grace;
+      ArmSessionTimer(session, session->ends);
     }
   }
 }
@@ -202,50 +249,6 @@ void Broker::Shutdown() {
   for (uint64_t id : waiters_.All()) {
     Answer(waiters_.Take(id), absl::UnavailableError("the broker is stopping"));
   }
-}
-
-std::string Broker::CheckInvariants() const {
-  absl::flat_hash_map<const Queue*, QueueStats> counted;
-  std::string problem;
-  const_cast<TaskTable&>(tasks_).ForEach([&](Task* task) {
-    QueueStats& stats = counted[task->queue];
-    switch (task->state) {
-      case TaskState::kReady:
-        ++stats.ready;
-        break;
-      case TaskState::kDelayed:
-        ++stats.delayed;
-        break;
-      case TaskState::kLeased:
-        ++stats.leased;
-        break;
-      case TaskState::kEnded:
-        if (task->outcome == Outcome::kUnfinished)
-          problem = absl::StrCat("task ", Raw(task->id), " ended without outcome");
-        return;
-      case TaskState::kNew:
-        problem = absl::StrCat("task ", Raw(task->id), " has no state");
-        return;
-    }
-    stats.bytes += task->payload.size();
-  });
-  for (const auto& [name, queue] : queues_) {
-    const QueueStats& stats = counted[queue.get()];
-    if (stats.ready != queue->ready_count || stats.delayed != queue->delayed_count ||
-        stats.leased != queue->leased_count || stats.bytes != queue->bytes) {
-      problem = absl::StrCat("queue ", name, " counts ", queue->ready_count, "/", queue->delayed_count, "/",
-                             queue->leased_count, "/", queue->bytes, " but holds ", stats.ready, "/",
-                             stats.delayed, "/", stats.leased, "/", stats.bytes);
-    }
-    if (queue->unfinished() == 0 && !queue->joins.empty())
-      problem = absl::StrCat("queue ", name, ": a join sleeps at 0");
-    if (queue->ready_count > 0 && !queue->gets.empty())
-      problem = absl::StrCat("queue ", name, ": a get sleeps on a ready task");
-    if (!queue->puts.empty() && queue->HasRoomFor(queue->puts.front().tasks.size())) {
-      problem = absl::StrCat("queue ", name, ": a put sleeps though there is room");
-    }
-  }
-  return problem;
 }
 
 }  // namespace joinq::core

@@ -15,8 +15,10 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -31,9 +33,11 @@
 #include "server/core/changes.h"
 #include "server/core/effects.h"
 #include "server/core/journal_ledger.h"
+#include "server/core/keys.h"
 #include "server/core/parties.h"
 #include "server/core/queue.h"
-#include "server/core/task.h"
+#include "server/core/shape_table.h"
+#include "server/core/task_pool.h"
 #include "server/core/timers.h"
 #include "server/core/types.h"
 #include "server/core/waiters.h"
@@ -42,29 +46,95 @@ namespace joinq::core {
 
 struct Limits {
   uint32_t max_payload_bytes = 1 << 20;
-  uint64_t memory_bytes = 4ull << 30;  // payloads and task records; puts beyond it are refused
-  Millis worker_timeout{15'000};       // silence after which a worker is dead
-  Millis worker_grace{3'000};          // for reconnecting after its stream broke
-  Millis producer_grace{600'000};      // how long a producer's tags are kept without a stream
+  uint64_t memory_bytes = 4ull << 30;  // task records and payloads in memory; puts beyond it are refused
+  uint64_t memory_budget_bytes = 1ull << 30;  // payloads in memory; those beyond it are in their rows only
+  Millis worker_timeout{15'000};              // silence after which a session is dead
+  Millis worker_grace{3'000};                 // for reconnecting after its stream broke
+  Millis restart_grace{10'000};               // the same, after a restart of the broker
+  Millis mark_after{1'000};                   // age at which a lease is marked on disk
+  Millis producer_grace{600'000};             // how long a producer's tags are kept without a stream
+  Millis request_window{600'000};             // how long a request id is remembered
   uint32_t queues_max = 100'000;
   uint32_t parked_calls_max = 100'000;       // in total
   uint32_t producer_tags_max = 1 << 20;      // unacknowledged puts of one producer
+  uint32_t producers_detached_max = 10'000;  // without a stream; the oldest go first
+  uint32_t keys_max = 1 << 20;  // unique keys and request ids; puts with one beyond it are refused
   uint64_t journal_bytes_min = 64ull << 20;  // a journal below this is left alone
 };
-
-// How a holder ends its lease; kNone ends none.
-enum class Verdict : uint8_t { kDone = 0, kFailed = 1, kReleased = 2, kNone = 3 };
 
 struct Completion {
   LeaseRef lease;
   Verdict verdict = Verdict::kDone;
   std::string_view result, content_type;  // kDone
   TaskError error;                        // kFailed
+  std::vector<FollowUp> follow_ups;       // kDone
 };
 
-struct WorkerWelcome {
+inline constexpr size_t kFollowUpsMax = 1000;  // tasks of one completion
+
+struct SessionWelcome {
   std::vector<LeaseRef> lost;
   uint64_t completions_seen = 0;
+};
+
+// Everything that can be asked of one task.
+struct TaskView {
+  TaskId id{0};
+  std::string queue, handler, content_type;
+  TaskState state = TaskState::kReady;
+  Outcome outcome = Outcome::kUnfinished;
+  TaskPolicy policy;
+  uint64_t payload_bytes = 0;
+  Blob payload;          // with the headers
+  bool evicted = false;  // then `payload` is in the task's row only
+  Time when{}, expires = kNever;
+  uint32_t deliveries = 0, attempts = 0, crashes = 0;
+  std::unique_ptr<TaskError> error;
+  std::vector<Attempt> history;
+  std::string progress, holder, unique_key;
+  Token token;
+};
+
+// The one reason why a task is not running; values equal the proto's.
+enum class WhyReason : uint8_t {
+  kLeased = 1,
+  kEnded = 2,
+  kDelayed = 3,
+  kBackoff = 4,
+  kQueuePaused = 5,
+  kDiskFull = 6,
+  kNoConsumer = 7,
+  kNoCredit = 8,
+  kInLine = 9,
+  kUnknownHandler = 10,
+  kLoading = 11,
+};
+struct Why {
+  WhyReason reason = WhyReason::kInLine;
+  uint64_t number = 0;
+  std::string text;
+};
+
+struct TaskFilter {
+  std::string queue;                  // empty: all
+  TaskState state = TaskState::kNew;  // kNew: any
+  uint64_t after = 0;
+  bool newest_first = false;
+  size_t limit = 100;
+};
+
+// Options of a queue that are to change.
+struct QueueChanges {
+  std::optional<uint64_t> maxsize, max_bytes;
+  std::optional<uint32_t> lease_ms, ageing_ms, dead_max;
+  std::optional<Order> order;
+  std::optional<Durability> durability;
+};
+
+// A queue of a get, by name.
+struct QueueChoice {
+  std::string_view queue;
+  uint32_t weight = 1;
 };
 
 class Broker {
@@ -83,6 +153,9 @@ class Broker {
   Effects& effects() { return effects_; }
   // Entries up to this one must be durable before the effects may be sent.
   uint64_t journal_position() const { return ledger_.current() - 1; }
+  // The commit that the last EndRound closed is through: what it wrote as rows may
+  // leave memory.
+  void Committed();
 
   // ---- queues
   absl::StatusOr<QueueView> CreateQueue(std::string_view name, QueueOptions options, bool allow_existing);
@@ -90,7 +163,12 @@ class Broker {
   // In the order of names, those greater than `after` that start with `prefix`.
   std::vector<QueueView> ListQueues(std::string_view prefix, std::string_view after, size_t limit,
                                     bool* more) const;
+  absl::StatusOr<QueueView> UpdateQueue(std::string_view name, const QueueChanges& changes);
   absl::Status CloseQueue(std::string_view name);
+  absl::Status PauseQueue(std::string_view name, bool paused);
+  // Dead tasks: back to work, the oldest first (limit 0: all), or forgotten.
+  absl::StatusOr<uint64_t> RetryDead(std::string_view name, uint64_t limit);
+  absl::StatusOr<uint64_t> PurgeDead(std::string_view name);
   absl::StatusOr<uint64_t> PurgeQueue(std::string_view name);
   absl::Status DeleteQueue(std::string_view name, bool force);
   void Join(CallerId caller, std::string_view name, uint32_t timeout_ms, bool no_wait);
@@ -110,33 +188,62 @@ class Broker {
   // Calls and puts that this caller has parked, and the bytes of their payloads.
   WaiterIndex::Load ParkedOf(CallerId caller) const { return waiters_.LoadOf(caller); }
 
+  // ---- tasks
+  absl::StatusOr<TaskView> GetTask(TaskId task) const;
+  // At most `limit` of those that match; looks at a bounded number. `next` is where to
+  // go on, 0 at the end.
+  std::vector<TaskView> ListTasks(const TaskFilter& filter, uint64_t* next) const;
+  // What would be handed out next, in that order.
+  absl::StatusOr<std::vector<TaskView>> Peek(std::string_view queue, size_t limit) const;
+  absl::StatusOr<TaskView> CancelTask(TaskId task);
+  absl::StatusOr<TaskView> RetryTask(TaskId task);
+  absl::StatusOr<Why> WhyTask(TaskId task) const;
+
+  // ---- payloads that are not in memory (see Effects::loads)
+  void PayloadLoaded(TaskId task, std::string_view headers, std::string_view payload);
+  void PayloadLost(TaskId task);
+
   // ---- consuming
-  void Get(CallerId caller, std::string_view queue, const GetSpec& spec);
-  // All or none.
+  void Get(CallerId caller, std::span<const QueueChoice> queues, const GetSpec& spec);
+  void Get(CallerId caller, std::string_view queue, const GetSpec& spec) {
+    const QueueChoice one{queue, 1};
+    Get(caller, {&one, 1}, spec);
+  }
+  // All or none. The follow-ups' ids go to `follow_up_ids`, unless null; a repeated
+  // completion puts nothing again and names none.
   absl::Status Done(std::string_view queue, std::span<const LeaseRef> leases, std::string_view result,
-                    std::string_view content_type);
+                    std::string_view content_type, std::vector<FollowUp> follow_ups = {},
+                    std::vector<TaskId>* follow_up_ids = nullptr);
   absl::Status Fail(std::string_view queue, std::span<const LeaseRef> leases, const TaskError& error);
   absl::Status Release(std::string_view queue, std::span<const LeaseRef> leases, uint32_t delay_ms);
   absl::Status Extend(std::string_view queue, std::span<const LeaseRef> leases, uint32_t lease_ms);
+  absl::Status ReportProgress(std::string_view queue, const LeaseRef& lease, std::string_view progress);
   // Gives back what could not be handed over. Leases that are stale are passed over.
   void ReturnUndelivered(std::span<const LeaseRef> leases);
 
-  // ---- workers
-  absl::StatusOr<WorkerWelcome> AttachWorker(CallerId stream, const WorkerProfile& profile,
-                                             std::span<const LeaseRef> held);
+  // ---- sessions: of workers, and of clients
+  absl::StatusOr<SessionWelcome> AttachWorker(CallerId stream, const SessionProfile& profile,
+                                              std::span<const LeaseRef> held);
+  absl::StatusOr<SessionWelcome> AttachClient(CallerId stream, const SessionProfile& profile,
+                                              std::span<const LeaseRef> held);
+  void SessionHeard(CallerId stream);
+  // A client's session ended in order: what it holds goes back at no cost.
+  void ClientLeaves(CallerId stream);
   void WorkerCredit(CallerId stream, uint32_t credit);
-  void WorkerCompletions(CallerId stream, uint64_t seq, std::span<const Completion> completions);
-  void WorkerHeard(CallerId stream);
+  void WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completion> completions);
+  void WorkerProgress(CallerId stream, const LeaseRef& lease, std::string_view progress);
   void WorkerReports(CallerId stream, const WorkerStatus& status);
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
   // Whether the stream is still the one that its worker or producer speaks through.
   bool IsCurrent(CallerId stream) const {
-    return workers_by_stream_.contains(stream) || producers_by_stream_.contains(stream);
+    return sessions_by_stream_.contains(stream) || producers_by_stream_.contains(stream);
   }
 
   // ---- callers
   void CallerGone(CallerId caller);
+  void SetDiskLevel(DiskLevel level);
+  DiskLevel disk_level() const { return disk_level_; }
   // Every parked call is answered UNAVAILABLE. Nothing may be parked afterwards.
   void Shutdown();
 
@@ -146,7 +253,10 @@ class Broker {
   size_t task_count() const { return tasks_.size(); }
   size_t parked_count() const { return waiters_.size(); }
   size_t queue_count() const { return queues_.size(); }
-  uint64_t memory_used() const { return memory_used_; }
+  // Task records and payloads in memory.
+  uint64_t memory_used() const { return tasks_.size() * kTaskBytes + resident_bytes_; }
+  uint64_t resident_bytes() const { return resident_bytes_; }
+  uint64_t payload_bytes() const { return payload_bytes_; }  // in memory or not
   size_t timer_count() const { return timers_.size(); }
   size_t journal_bytes() const { return ledger_.bytes(); }
   // Recounts everything from the tasks and compares; an explanation if it differs.
@@ -162,39 +272,79 @@ class Broker {
   absl::StatusOr<Queue*> FindQueue(std::string_view name) const;
   Queue* AddQueue(QueueId id, std::string_view name, QueueOptions options);
   void AnswerJoins(Queue* queue, const absl::Status& status);
-  void CheckJoins(Queue* queue) {
-    if (!queue->joins.empty() && queue->unfinished() == 0) AnswerJoins(queue, absl::OkStatus());
-  }
-  void AnswerAllParked(Queue* queue, WaiterList* list, const absl::Status& status);
+  void AnswerAllParked(WaiterList* list, const absl::Status& status);
+  void AnswerDrainedGets(Queue* queue);
+  void WriteRowlessQueue(Queue* queue, uint64_t as_of);
   QueueRecord RecordOf(const Queue& queue) const;
+  void QueueChanged(Queue* queue);
 
   // puts (broker_puts.cc)
-  absl::Status CheckSpec(const PutSpec& spec) const;
+  absl::Status CheckSpec(const Queue& queue, const PutSpec& spec) const;
   absl::Status CheckTask(const NewTask& task, size_t index) const;
   absl::Status MayPark(CallerId caller) const;
   absl::Status MayPut(const Queue& queue, uint64_t bytes, uint64_t count) const;
+  // The task that a request id or unique key stands for; 0: none.
+  TaskId Existing(Queue* queue, const NewTask& task) const;
   Task* AddTask(Queue* queue, const PutSpec& spec, NewTask&& task, Producer* producer);
+  void AddKeys(Task* task, const PutSpec& spec, NewTask* given, TaskRecord* record);
+  void Admit(Waiter&& waiter);
   void AdmitPuts(Queue* queue);
   void Answer(Waiter&& waiter, const absl::Status& status);
+  absl::Status CheckFollowUps(std::span<const FollowUp> follow_ups) const;
+  void PutFollowUps(std::span<FollowUp> follow_ups, std::vector<TaskId>* ids);
+  void ForgetKey(KeyEntry* entry);
+  void ReleaseUnique(Task* task, bool ended);
+
+  // producers (broker_producers.cc)
   void ForgetProducer(Producer* producer);
   void DropProducerRef(Task* task);
+  void CheckProducerTimer(uint64_t producer_id);
 
-  // leases and ends (broker_leases.cc)
+  // leases (broker_leases.cc)
   // Null if the lease is stale; `repeated` says that it ended with this very verdict.
   Task* FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) const;
   absl::StatusOr<std::vector<Task*>> FindLeases(std::string_view queue, std::span<const LeaseRef> leases,
                                                 Verdict verdict);
-  Delivery Lease(Task* task, CallerId to, WorkerSession* holder, Time lease_end);
-  void Unlease(Task* task);
-  void MakeReady(Task* task, bool front);
-  void MakeDelayed(Task* task, Time due);
+  LeaseList& LeasesOf(const Task& task);
+  LeaseRecord LeaseOf(const Task& task) const;
+  void Grant(Task* task, Session* holder, Token token, Time lease_end);
+  Delivery Lease(Task* task, CallerId to, Session* holder, Time lease_end);
+  bool Unlease(Task* task);
+  void GiveBack(Task* task, Verdict verdict);
   void RememberCompletion(const Task& task, Verdict verdict);
-  void FailAttempt(Task* task, const TaskError& error);
-  void End(Task* task, Outcome outcome, std::string_view result, std::string_view content_type);
-  void Dispatch(Queue* queue);
-  bool ServeGet(Queue* queue, Waiter& waiter);
-  void Erase(Task* task);
   void LeaseEnded(Task* task);
+  void MarkLeases(LeaseList* leases, TimerKind kind, uint64_t subject);
+  void MarkLease(Task* task);
+
+  // handing out (broker_dispatch.cc)
+  Task* NextReady(Queue* queue);
+  void ReadAhead(Queue* queue);
+  void Dispatch(Queue* queue);
+  bool ServeGet(Waiter& waiter);
+  Task* NextOfSeveral(std::span<const WeightedQueue> queues);
+  void ServeWorker(Session* worker);
+
+  // the life of a task (broker_tasks.cc)
+  void MakeReady(Task* task, bool back_again);
+  void MakeDelayed(Task* task, Time due);
+  void TakeFromLine(Task* task);
+  void FailAttempt(Task* task, const TaskError& error, Verdict verdict = Verdict::kNone);
+  CompletedLease CompletionOf(const Task& task, Verdict verdict) const;
+  bool TellOutcome(Task* task);
+  static absl::Status UnknownTask(TaskId task);
+  void End(Task* task, Outcome outcome, std::string_view result, std::string_view content_type,
+           Verdict verdict = Verdict::kNone);
+  void Bury(Task* task, Outcome outcome, Verdict verdict);
+  void Drained(Queue* queue);
+  void Erase(Task* task);
+  void DropDead(Task* task);
+  void Exhume(Task* task);
+  void SetPayload(Task* task, Blob payload);
+  void Evict(Task* task);
+  void Changed(Task* task);
+
+  // looking (broker_inspect.cc)
+  TaskView ViewOf(const Task& task) const;
 
   // results (broker_results.cc)
   void KeepResult(Task* task, std::string_view result, std::string_view content_type);
@@ -204,46 +354,70 @@ class Broker {
   ResultNotice NoticeOf(const Task& task, CallerId to) const;
   bool AnswerResultWaiters(const Task& task);
 
-  // workers (broker_workers.cc)
-  void ServeWorker(WorkerSession* worker);
-  void EndWorker(WorkerSession* worker);
-  void DetachQueues(WorkerSession* worker);
-  void ArmWorkerTimer(WorkerSession* worker, Time when);
-  void CheckWorkerTimer(uint64_t worker_id, Time due);
-  void CheckProducerTimer(uint64_t producer_id);
+  // sessions (broker_sessions.cc)
+  Session* AddSession(uint64_t id, SessionKind kind);
+  Session* SessionOf(CallerId stream, SessionKind kind) const;
+  absl::Status CheckKind(uint64_t id, SessionKind kind) const;
+  bool Reclaim(Session* session, const LeaseRef& lease);
+  void Complete(Task* task, Completion* completion);
+  SessionWelcome Attach(Session* session, CallerId stream, const SessionProfile& profile,
+                        std::span<const LeaseRef> held);
+  void EndSession(Session* session);
+  void DetachQueues(Session* worker);
+  void ArmSessionTimer(Session* session, Time when);
+  void CheckSessionTimer(uint64_t id, Time due);
 
   // journal (broker_journal.cc)
+  bool Journaled(const Queue& queue) const {
+    return journaled_ && queue.options.durability != Durability::kMemory;
+  }
+  // Where the records of a queue's tasks go.
+  JournalSink* JournalOf(const Queue& queue) {
+    if (!Journaled(queue)) return &no_sink_;
+    if (queue.options.durability == Durability::kFsync) sink_->NeedSync();
+    return sink_;
+  }
   TaskRecord RecordOf(const Task& task) const;
+  ProgressRecord ProgressOf(const Task& task) const;
   void Touch(Task* task) {
-    if (journaled_) ledger_.Touch(task->id, &task->dirty_since);
+    if (Journaled(*task->queue())) ledger_.Touch(task->id, &task->dirty_since);
   }
   void Touch(Queue* queue) {
     if (journaled_) ledger_.Touch(queue->id, &queue->dirty_since);
   }
   void WriteQueueRow(Queue* queue, uint64_t as_of);
+  bool Relocate(Task* task, uint64_t as_of);
+  void RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of);
   void Relocate();
+  uint64_t JournalBound() const;
 
-  static uint64_t MemoryOf(const Task& task) {
-    return sizeof(Task) + 32 + task.payload.size() + task.headers.size();
-  }
+  // How long a get that would not wait does so for a payload that is being read.
+  static constexpr uint32_t kLoadPatienceMs = 5000;
+  // What a task takes besides its payload: the record, its place in the table.
+  static constexpr uint64_t kTaskBytes = sizeof(Task) + sizeof(TaskHandle);
 
   const Limits limits_;
   const uint64_t epoch_;
   ChangeSink* const sink_;
   const bool journaled_;
+  NullChangeSink no_sink_;
   Time now_{};
   bool stopping_ = false;
+  DiskLevel disk_level_ = DiskLevel::kOk;
 
   NameTable names_;  // outlives all that holds names
+  ShapeTable shapes_;
+  KeyTable keys_;
   Effects effects_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Producer>> producers_;
   absl::flat_hash_map<CallerId, Producer*> producers_by_stream_;
   absl::flat_hash_map<Producer*, std::unique_ptr<Producer>> forgotten_producers_;
-  absl::flat_hash_map<uint64_t, std::unique_ptr<WorkerSession>> workers_;
-  absl::flat_hash_map<CallerId, WorkerSession*> workers_by_stream_;
+  std::deque<std::pair<uint64_t, Time>> detached_producers_;  // ids, and when each ends
+  TaskTable tasks_;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
+  absl::flat_hash_map<CallerId, Session*> sessions_by_stream_;
   absl::btree_map<std::string, std::unique_ptr<Queue>, std::less<>> queues_;
   absl::flat_hash_map<QueueId, Queue*> queues_by_id_;
-  TaskTable tasks_;
   std::map<int64_t, TaskList> results_by_second_;  // of expiry
   absl::node_hash_map<TaskId, WaiterList>
       result_waiters_;  // the index points at the lists: they must not move
@@ -252,13 +426,15 @@ class Broker {
   JournalLedger ledger_;
   CounterRecord counters_;
   uint64_t next_sequence_ = 1;
-  uint64_t memory_used_ = 0;
+  uint64_t resident_bytes_ = 0;
+  uint64_t payload_bytes_ = 0;
+  std::vector<TaskId> evictable_;  // got their rows in the commit under way
   std::mt19937_64 random_;
 
   // The newest completions, so that a repeated one is told from a stale one.
   struct Completed {
     TaskId task{0};
-    uint64_t sequence = 0;
+    Token token;
     Verdict verdict = Verdict::kDone;
   };
   static constexpr size_t kCompletedSlots = 1 << 16;

@@ -1,4 +1,5 @@
-// The young generation's survivors move to rows (see journal_ledger.h).
+// The young generation's survivors move to rows (see journal_ledger.h), and what
+// is beyond the memory budget leaves memory.
 #include <algorithm>
 
 #include "server/core/broker.h"
@@ -7,30 +8,51 @@ namespace joinq::core {
 namespace {
 
 constexpr size_t kRowsPerRound = 1024;
+constexpr size_t kRowsPerRoundOverBudget = 8192;
 constexpr size_t kLooksPerRound = 16'384;
+constexpr uint64_t kRecordBytes = 48;  // about what a task takes on disk besides its payload
 
 }  // namespace
 
+ProgressRecord Broker::ProgressOf(const Task& task) const {
+  ProgressRecord record;
+  record.id = task.id;
+  record.state = task.state == TaskState::kLeased ? TaskState::kReady : task.state;
+  record.when = task.state == TaskState::kLeased ? task.ties->granted : task.when;
+  record.deliveries = task.deliveries;
+  record.outcome = task.outcome;
+  if (task.extra != nullptr) {
+    record.attempts = task.extra->attempts;
+    record.crashes = task.extra->crashes;
+    record.error = task.extra->error.get();
+    record.history = task.extra->history;
+  }
+  return record;
+}
+
 TaskRecord Broker::RecordOf(const Task& task) const {
   TaskRecord record;
-  record.id = task.id;
-  record.queue = task.queue->id;
+  static_cast<ProgressRecord&>(record) = ProgressOf(task);
+  record.queue = task.queue()->id;
   record.payload = task.payload.view();
-  record.headers = task.headers.view();
-  record.handler = task.handler.view();
-  record.content_type = task.content_type.view();
-  record.policy = task.policy;
-  record.state = task.state == TaskState::kLeased ? TaskState::kReady : task.state;
-  record.when = task.when;
-  if (task.producer != nullptr) {
-    record.producer_id = task.producer->id;
-    record.tag = task.tag;
+  record.headers = task.payload.headers();
+  record.handler = task.shape->handler.view();
+  record.content_type = task.shape->content_type.view();
+  if (task.state == TaskState::kEnded)
+    record.content_type = task.ties == nullptr ? std::string_view() : task.ties->result_type.view();
+  record.policy = task.policy();
+  if (task.extra != nullptr) {
+    record.expires = task.extra->expires;
+    if (const KeyEntry* unique = task.extra->unique; unique != nullptr) {
+      record.unique_key = unique->text;
+      record.unique_scope = unique->scope;
+      record.unique_until = unique->until;
+    }
   }
-  record.deliveries = task.deliveries;
-  record.attempts = task.attempts;
-  record.crashes = task.crashes;
-  record.outcome = task.outcome;
-  record.error = task.error.get();
+  if (task.state == TaskState::kLeased && task.ties->marked) {
+    record.state = TaskState::kLeased;
+    record.lease = LeaseOf(task);
+  }
   return record;
 }
 
@@ -40,45 +62,107 @@ void Broker::WriteQueueRow(Queue* queue, uint64_t as_of) {
   queue->has_row = true;
 }
 
-// While the journal has outgrown twice what is alive: rows for the survivors of
-// its oldest entries, a bounded number a round. The rows hold the state as of
-// this commit, so the entries before it are needed no more.
+// Whether a row was written. The row holds the state as of this commit.
+bool Broker::Relocate(Task* task, uint64_t as_of) {
+  Queue* queue = task->queue();
+  if (task->evicted) {
+    // The payload is in the row already and not at hand: what has changed since goes on
+    // living in the journal.
+    task->dirty_since = 0;
+    Changed(task);
+    if (task->state == TaskState::kLeased && task->ties->marked) MarkLease(task);
+    return false;
+  }
+  // A row's queue must be readable before it: the entry that made the queue may
+  // be this one, and a restart may come before the rest of it is moved.
+  if (!queue->has_row) WriteQueueRow(queue, as_of);
+  sink_->PutTaskRow(RecordOf(*task), as_of);
+  task->dirty_since = 0;
+  task->has_row = true;
+  if (task->state != TaskState::kLeased && task->state != TaskState::kEnded && task->payload_size > 0 &&
+      resident_bytes_ > limits_.memory_budget_bytes) {
+    evictable_.push_back(task->id);
+  }
+  return true;
+}
+
+// Everything but the tasks of an entry that is about to be dropped.
+void Broker::RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of) {
+  const auto due = [&](uint64_t dirty_since) { return dirty_since != 0 && dirty_since <= entry.number; };
+  for (QueueId id : entry.queues) {
+    auto it = queues_by_id_.find(id);
+    if (it != queues_by_id_.end() && due(it->second->dirty_since)) WriteQueueRow(it->second, as_of);
+  }
+  for (uint64_t id : entry.producers) {
+    auto it = producers_.find(id);
+    if (it == producers_.end() || !due(it->second->dirty_since)) continue;
+    Producer* producer = it->second.get();
+    ProducerRecord record{id, producer->acked_below, {}};
+    for (const auto& [tag, task] : producer->tags) {
+      if (task != TaskId{0}) record.tags.emplace_back(tag, task);
+    }
+    sink_->PutProducerRow(record, as_of);
+    producer->dirty_since = 0;
+    producer->has_row = true;
+  }
+  for (const JournalLedger::KeyName& name : entry.keys) {
+    KeyEntry* key = keys_.Find(name.queue, name.space, name.text);
+    if (key == nullptr || !due(key->dirty_since)) continue;
+    sink_->PutKeyRow({key->queue, key->space, key->text, key->task, key->until}, as_of);
+    key->dirty_since = 0;
+    key->has_row = true;
+  }
+}
+
+// The journal may grow to what is alive, so that the disk holds a small multiple of
+// it; tasks that are to leave memory have to get their rows sooner.
+uint64_t Broker::JournalBound() const {
+  if (resident_bytes_ > limits_.memory_budget_bytes)
+    return std::min(limits_.journal_bytes_min, limits_.memory_budget_bytes);
+  return std::max<uint64_t>(limits_.journal_bytes_min, payload_bytes_ + tasks_.size() * kRecordBytes);
+}
+
+// While the journal has outgrown its bound: rows for the survivors of its oldest
+// entries, a bounded number a round. The rows hold the state as of this commit, so
+// the entries before it are needed no more.
 void Broker::Relocate() {
-  const uint64_t bound = std::max<uint64_t>(limits_.journal_bytes_min, 2 * memory_used_);
+  const uint64_t bound = JournalBound();
   if (ledger_.bytes() <= bound) return;
   // The entry under way counts if it will be written at all.
   const uint64_t as_of = sink_->journal_bytes() > 0 ? ledger_.current() : ledger_.current() - 1;
+  const size_t rows_max =
+      resident_bytes_ > limits_.memory_budget_bytes ? kRowsPerRoundOverBudget : kRowsPerRound;
   size_t rows = 0;
   size_t looks = 0;
   uint64_t drop_through = 0;
-  while (ledger_.bytes() > bound) {
+  while (ledger_.bytes() > bound && ledger_.oldest() != nullptr) {
     JournalLedger::Entry* entry = ledger_.oldest();
-    while (entry->relocated < entry->tasks.size() && rows < kRowsPerRound && looks < kLooksPerRound) {
+    TaskId id{0};
+    while (rows < rows_max && looks < kLooksPerRound && entry->Next(&id)) {
       ++looks;
-      Task* task = tasks_.Find(entry->tasks[entry->relocated++]);
+      Task* task = tasks_.Find(id);
       if (task == nullptr || task->dirty_since == 0 || task->dirty_since > entry->number) continue;
-      // A row's queue must be readable before it: the entry that made the queue may
-      // be this one, and a restart may come before the rest of it is moved.
-      if (!task->queue->has_row) WriteQueueRow(task->queue, as_of);
-      sink_->PutTaskRow(RecordOf(*task), as_of);
-      task->dirty_since = 0;
-      task->has_row = true;
-      ++rows;
+      rows += Relocate(task, as_of);
     }
-    if (entry->relocated < entry->tasks.size()) break;
-    for (QueueId id : entry->queues) {
-      auto it = queues_by_id_.find(id);
-      if (it == queues_by_id_.end() || it->second->dirty_since == 0 ||
-          it->second->dirty_since > entry->number)
-        continue;
-      WriteQueueRow(it->second, as_of);
-    }
+    if (!entry->done()) break;
+    RelocateRest(*entry, as_of);
     drop_through = entry->number;
     ledger_.DropOldest();
   }
   if (drop_through == 0) return;
   sink_->PutCounterRow(counters_);
   sink_->DropEntriesThrough(drop_through);
+}
+
+void Broker::Committed() {
+  for (TaskId id : evictable_) {
+    if (resident_bytes_ <= limits_.memory_budget_bytes) break;
+    Task* task = tasks_.Find(id);
+    if (task == nullptr || task->evicted || task->dirty_since != 0 || task->payload.footprint() == 0)
+      continue;
+    if (task->waiting() || task->state == TaskState::kDead) Evict(task);
+  }
+  evictable_.clear();
 }
 
 }  // namespace joinq::core

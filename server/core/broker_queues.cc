@@ -1,4 +1,6 @@
 // Queues: create, look at, close, purge, delete, join.
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/names.h"
@@ -11,6 +13,14 @@ absl::Status CheckOptions(const QueueOptions& options) {
   if (options.lease_ms < kLeaseMsMin || options.lease_ms > kLeaseMsMax) {
     return InvalidField("options.lease_ms", absl::StrCat("is ", options.lease_ms, "; it must be from ",
                                                          kLeaseMsMin, " to ", kLeaseMsMax));
+  }
+  if (options.ageing_ms < 1 || options.ageing_ms > kDurationMsMax) {
+    return InvalidField("options.ageing_ms",
+                        absl::StrCat("is ", options.ageing_ms, "; it must be from 1 to ", kDurationMsMax));
+  }
+  if (options.dead_max > kDeadMaxMax) {
+    return InvalidField("options.dead_max",
+                        absl::StrCat("is ", options.dead_max, "; at most ", kDeadMaxMax, " is allowed"));
   }
   return absl::OkStatus();
 }
@@ -26,7 +36,7 @@ absl::StatusOr<Queue*> Broker::FindQueue(std::string_view name) const {
 }
 
 Queue* Broker::AddQueue(QueueId id, std::string_view name, QueueOptions options) {
-  auto queue = std::make_unique<Queue>(id, names_.Intern(name), options);
+  auto queue = std::make_unique<Queue>(id, names_.Intern(name), options, tasks_.pool());
   Queue* raw = queue.get();
   queues_.emplace(std::string(name), std::move(queue));
   queues_by_id_.emplace(id, raw);
@@ -39,18 +49,29 @@ QueueRecord Broker::RecordOf(const Queue& queue) const {
   record.name = queue.name.str();
   record.options = queue.options;
   record.closed = queue.closed;
+  record.paused = queue.paused;
   record.put_total = queue.put_total;
   record.done_total = queue.done_total;
-  record.dead = queue.dead;
+  record.dead_total = queue.dead_total;
   record.cancelled_total = queue.cancelled_total;
+  record.expired_total = queue.expired_total;
   record.redelivered_total = queue.redelivered_total;
+  record.retried_total = queue.retried_total;
   return record;
+}
+
+// The queue itself outlives restarts whatever becomes of its tasks.
+void Broker::QueueChanged(Queue* queue) {
+  sink_->QueueChanged(RecordOf(*queue));
+  sink_->NeedSync();
+  Touch(queue);
 }
 
 absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOptions options,
                                               bool allow_existing) {
   if (absl::Status bad = CheckName("name", name); !bad.ok()) return bad;
   if (absl::Status bad = CheckOptions(options); !bad.ok()) return bad;
+  if (!journaled_) options.durability = Durability::kMemory;  // it is all there is
   if (auto it = queues_.find(name); it != queues_.end()) {
     if (!allow_existing && !(it->second->options == options)) {
       return FieldError(absl::StatusCode::kAlreadyExists, "name",
@@ -64,6 +85,7 @@ absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOption
   }
   Queue* queue = AddQueue(QueueId(counters_.next_queue++), name, options);
   sink_->QueueCreated(RecordOf(*queue));
+  sink_->NeedSync();
   Touch(queue);
   return queue->View(now_);
 }
@@ -90,12 +112,61 @@ std::vector<QueueView> Broker::ListQueues(std::string_view prefix, std::string_v
   return views;
 }
 
-void Broker::AnswerAllParked(Queue*, WaiterList* list, const absl::Status& status) {
-  while (!list->empty()) Answer(waiters_.Take(list->front().id), status);
+absl::StatusOr<QueueView> Broker::UpdateQueue(std::string_view name, const QueueChanges& changes) {
+  auto found = FindQueue(name);
+  if (!found.ok()) return found.status();
+  Queue* queue = *found;
+  QueueOptions options = queue->options;
+  options.maxsize = changes.maxsize.value_or(options.maxsize);
+  options.max_bytes = changes.max_bytes.value_or(options.max_bytes);
+  options.lease_ms = changes.lease_ms.value_or(options.lease_ms);
+  options.ageing_ms = changes.ageing_ms.value_or(options.ageing_ms);
+  options.dead_max = changes.dead_max.value_or(options.dead_max);
+  options.order = changes.order.value_or(options.order);
+  options.durability = changes.durability.value_or(options.durability);
+  if (!journaled_) options.durability = Durability::kMemory;
+  if (absl::Status bad = CheckOptions(options); !bad.ok()) return bad;
+  const uint64_t held = queue->unfinished() + queue->dead_count + queue->results_kept;
+  const auto refuse = [&](const std::string& field) {
+    return FieldError(
+        absl::StatusCode::kFailedPrecondition, field,
+        absl::StrCat(field, " of queue \"", queue->name.str(), "\" cannot change while it holds ", held,
+                     " task(s): ", queue->unfinished(), " unfinished, ", queue->dead_count, " dead, ",
+                     queue->results_kept, " with a kept result; finish or purge them first"));
+  };
+  if (held > 0 && options.order != queue->options.order) return refuse("order");
+  if (held > 0 && options.durability != queue->options.durability) return refuse("durability");
+  if (options == queue->options) return queue->View(now_);
+  queue->options = options;
+  queue->ready.set_order(options.order);
+  queue->ready.set_ageing(options.ageing_ms);
+  while (queue->dead_count > options.dead_max) DropDead(queue->dead_tasks.front());
+  QueueChanged(queue);
+  Dispatch(queue);  // there may be room now
+  return queue->View(now_);
+}
+
+void Broker::AnswerAllParked(WaiterList* list, const absl::Status& status) {
+  while (!list->empty()) Answer(waiters_.Take(list->front()), status);
 }
 
 void Broker::AnswerJoins(Queue* queue, const absl::Status& status) {
-  AnswerAllParked(queue, &queue->joins, status);
+  AnswerAllParked(&queue->joins, status);
+}
+
+// Gets that can never have a task any more: all their queues are closed and drained.
+void Broker::AnswerDrainedGets(Queue* queue) {
+  const std::vector<uint64_t> ids(queue->gets.begin(), queue->gets.end());
+  for (uint64_t id : ids) {
+    const auto& queues = waiters_.Get(id).queues;
+    const bool drained = std::all_of(queues.begin(), queues.end(), [](const WeightedQueue& each) {
+      return each.queue->closed && each.queue->unfinished() == 0;
+    });
+    if (!drained) continue;
+    Answer(waiters_.Take(id),
+           FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                      absl::StrCat("queue \"", queue->name.str(), "\" is closed and drained")));
+  }
 }
 
 absl::Status Broker::CloseQueue(std::string_view name) {
@@ -104,16 +175,21 @@ absl::Status Broker::CloseQueue(std::string_view name) {
   Queue* queue = *found;
   if (queue->closed) return absl::OkStatus();
   queue->closed = true;
-  sink_->QueueClosed(queue->id);
-  Touch(queue);
-  AnswerAllParked(queue, &queue->puts,
-                  FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                             absl::StrCat("queue \"", queue->name.str(), "\" is closed")));
-  if (queue->unfinished() == 0) {
-    AnswerAllParked(queue, &queue->gets,
-                    FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                               absl::StrCat("queue \"", queue->name.str(), "\" is closed and drained")));
-  }
+  QueueChanged(queue);
+  AnswerAllParked(&queue->puts, FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                                           absl::StrCat("queue \"", queue->name.str(), "\" is closed")));
+  if (queue->unfinished() == 0) AnswerDrainedGets(queue);
+  return absl::OkStatus();
+}
+
+absl::Status Broker::PauseQueue(std::string_view name, bool paused) {
+  auto found = FindQueue(name);
+  if (!found.ok()) return found.status();
+  Queue* queue = *found;
+  if (queue->paused == paused) return absl::OkStatus();
+  queue->paused = paused;
+  QueueChanged(queue);
+  Dispatch(queue);
   return absl::OkStatus();
 }
 
@@ -122,15 +198,34 @@ absl::StatusOr<uint64_t> Broker::PurgeQueue(std::string_view name) {
   if (!found.ok()) return found.status();
   Queue* queue = *found;
   uint64_t cancelled = 0;
-  for (TaskList* list : {&queue->ready, &queue->delayed}) {
-    while (Task* task = list->front()) {
-      End(task, Outcome::kCancelled, {}, {});
-      ++cancelled;
-    }
-  }
-  AdmitPuts(queue);
+  for (; Task* task = queue->ready.front(); ++cancelled) End(task, Outcome::kCancelled, {}, {});
+  for (; Task* task = queue->delayed.front(); ++cancelled) End(task, Outcome::kCancelled, {}, {});
   Dispatch(queue);
   return cancelled;
+}
+
+absl::StatusOr<uint64_t> Broker::PurgeDead(std::string_view name) {
+  auto found = FindQueue(name);
+  if (!found.ok()) return found.status();
+  Queue* queue = *found;
+  uint64_t purged = 0;
+  for (; Task* task = queue->dead_tasks.front(); ++purged) DropDead(task);
+  return purged;
+}
+
+absl::StatusOr<uint64_t> Broker::RetryDead(std::string_view name, uint64_t limit) {
+  auto found = FindQueue(name);
+  if (!found.ok()) return found.status();
+  Queue* queue = *found;
+  if (queue->closed) {
+    return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                      absl::StrCat("queue \"", queue->name.str(), "\" is closed"));
+  }
+  uint64_t retried = 0;
+  for (; !queue->dead_tasks.empty() && (limit == 0 || retried < limit); ++retried)
+    Exhume(queue->dead_tasks.front());
+  Dispatch(queue);
+  return retried;
 }
 
 absl::Status Broker::DeleteQueue(std::string_view name, bool force) {
@@ -144,26 +239,45 @@ absl::Status Broker::DeleteQueue(std::string_view name, bool force) {
   }
   const absl::Status gone = FieldError(absl::StatusCode::kNotFound, "queue",
                                        absl::StrCat("queue \"", queue->name.str(), "\" was deleted"));
-  AnswerAllParked(queue, &queue->puts, gone);
-  AnswerAllParked(queue, &queue->gets, gone);
-  AnswerAllParked(queue, &queue->joins, gone);
+  AnswerAllParked(&queue->puts, gone);
+  AnswerAllParked(&queue->gets, gone);
+  AnswerAllParked(&queue->joins, gone);
+  while (Task* task = queue->ready.front()) End(task, Outcome::kCancelled, {}, {});
+  while (Task* task = queue->delayed.front()) End(task, Outcome::kCancelled, {}, {});
+  while (Task* task = queue->direct_leases.tasks.front()) End(task, Outcome::kCancelled, {}, {});
   std::vector<Task*> tasks;
-  tasks_.ForEach([&](Task* task) {
-    if (task->queue == queue) tasks.push_back(task);
-  });
-  for (Task* task : tasks) {
-    const TaskId id = task->id;
-    if (task->state != TaskState::kEnded) {
-      if (task->holder != nullptr && task->holder->stream != kNobody) {
-        effects_.cancels.push_back({task->holder->stream, {task->id, {epoch_, task->lease_sequence}}});
+  if (queue->leased_count > 0) {
+    for (auto& [id, session] : sessions_) {
+      const TaskList& leases = session->leases.tasks;
+      for (Task* task = leases.front(); task != nullptr; task = leases.Next(task)) {
+        if (task->queue() != queue) continue;
+        tasks.push_back(task);
+        if (session->stream != kNobody)
+          effects_.cancels.push_back({session->stream, {task->id, task->ties->token}});
       }
-      End(task, Outcome::kCancelled, {}, {});
     }
-    if (Task* kept = tasks_.Find(id); kept != nullptr) DropResult(kept);
+    for (Task* task : tasks) End(task, Outcome::kCancelled, {}, {});
   }
-  for (WorkerSession* worker : queue->workers) std::erase(worker->queues, queue);
+  while (Task* task = queue->dead_tasks.front()) DropDead(task);
+  if (queue->results_kept > 0) {
+    tasks.clear();
+    for (auto& [second, results] : results_by_second_) {
+      for (Task* task = results.front(); task != nullptr; task = results.Next(task)) {
+        if (task->queue() == queue) tasks.push_back(task);
+      }
+    }
+    for (Task* task : tasks) DropResult(task);
+  }
+  std::vector<KeyEntry*> keys;
+  keys_.ForEach([&](KeyEntry* entry) {
+    if (entry->queue == queue->id) keys.push_back(entry);
+  });
+  for (KeyEntry* entry : keys) ForgetKey(entry);
+  for (Session* worker : queue->workers) std::erase(worker->queues, queue);
   sink_->QueueDeleted(queue->id);
+  sink_->NeedSync();
   if (queue->has_row) sink_->DeleteQueueRow(queue->id);
+  shapes_.Forget(queue);
   queues_by_id_.erase(queue->id);
   queues_.erase(queues_.find(name));
   return absl::OkStatus();
@@ -173,6 +287,10 @@ void Broker::Join(CallerId caller, std::string_view name, uint32_t timeout_ms, b
   Waiter waiter;
   waiter.kind = WaiterKind::kJoin;
   waiter.caller = caller;
+  if (timeout_ms > kDurationMsMax) {
+    return Answer(std::move(waiter), InvalidField("timeout_ms", absl::StrCat("is ", timeout_ms, "; at most ",
+                                                                             kDurationMsMax, " is allowed")));
+  }
   auto found = FindQueue(name);
   if (!found.ok()) return Answer(std::move(waiter), found.status());
   waiter.queue = *found;

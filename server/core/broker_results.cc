@@ -12,39 +12,32 @@ int64_t SecondOf(Time time) {
   return (time.time_since_epoch().count() + kMillisPerSecond - 1) / kMillisPerSecond;
 }
 
-absl::Status UnknownTask(TaskId task) {
-  return FieldError(
-      absl::StatusCode::kNotFound, "task_id",
-      absl::StrCat("no task ", Raw(task), " with a result: unknown, not kept, or past its time to live"));
-}
-
 }  // namespace
 
 // The task has just ended: its payload makes place for the result.
 void Broker::KeepResult(Task* task, std::string_view result, std::string_view content_type) {
-  const bool kept = task->policy.result_ttl_ms > 0;
-  memory_used_ -= MemoryOf(*task);
-  task->headers = Blob();
-  const bool awaited = task->watched || (!result_waiters_.empty() && result_waiters_.contains(task->id));
-  task->payload = kept || awaited ? Blob(result) : Blob();
-  task->content_type = names_.Intern(content_type);
-  memory_used_ += MemoryOf(*task);
+  const bool kept = task->policy().result_ttl_ms > 0;
+  const bool awaited = task->watched() || (!result_waiters_.empty() && result_waiters_.contains(task->id));
+  SetPayload(task, kept || awaited ? Blob(result) : Blob());
+  if ((kept || awaited) && !content_type.empty()) task->tied().result_type = names_.Intern(content_type);
   if (!kept) return;
-  task->when = now_ + Millis(task->policy.result_ttl_ms);
+  task->when = now_ + Millis(task->policy().result_ttl_ms);
   ShelveResult(task);
 }
 
 // Puts an ended task among the results that expire in the same second.
 void Broker::ShelveResult(Task* task) {
   const int64_t second = SecondOf(task->when);
-  auto [bucket, added] = results_by_second_.try_emplace(second);
+  auto [bucket, added] = results_by_second_.try_emplace(second, tasks_.pool());
   bucket->second.PushBack(task);
+  ++task->queue()->results_kept;
   if (added)
     timers_.Add(Time(Millis(second * kMillisPerSecond)), TimerKind::kResults, static_cast<uint64_t>(second));
 }
 
 void Broker::DropResult(Task* task) {
-  TaskList::Remove(task);
+  results_by_second_.find(SecondOf(task->when))->second.Remove(task);
+  --task->queue()->results_kept;
   Erase(task);
 }
 
@@ -58,12 +51,15 @@ void Broker::ExpireResults(int64_t second) {
 ResultNotice Broker::NoticeOf(const Task& task, CallerId to) const {
   ResultNotice notice;
   notice.to = to;
-  notice.tag = task.tag;
   notice.task = task.id;
   notice.outcome = task.outcome;
-  notice.payload = task.payload;
-  notice.content_type = task.content_type;
-  if (task.error != nullptr) notice.error = std::make_shared<TaskError>(*task.error);
+  if (task.ties != nullptr) notice.tag = task.ties->tag;
+  if (task.state == TaskState::kEnded) {
+    notice.payload = task.payload;
+    if (task.ties != nullptr) notice.content_type = task.ties->result_type;
+  }
+  if (const TaskError* error = task.error(); error != nullptr)
+    notice.error = std::make_shared<TaskError>(*error);
   notice.attempts = task.deliveries;
   return notice;
 }
@@ -74,13 +70,19 @@ bool Broker::AnswerResultWaiters(const Task& task) {
   if (list == result_waiters_.end()) return false;
   bool forget = false;
   while (!list->second.empty()) {
-    Waiter waiter = waiters_.Take(list->second.front().id);
+    Waiter waiter = waiters_.Take(list->second.front());
     forget |= waiter.forget;
+    ResultNotice notice = NoticeOf(task, waiter.caller);
+    if (waiter.watch_tag != 0) {
+      notice.tag = waiter.watch_tag;
+      effects_.results.push_back(std::move(notice));
+      continue;
+    }
     Reply reply;
     reply.to = waiter.caller;
-    reply.result = std::make_unique<ResultNotice>(NoticeOf(task, waiter.caller));
-    reply.queue = task.queue->name;
-    reply.handler = task.handler;
+    reply.result = std::make_unique<ResultNotice>(std::move(notice));
+    reply.queue = task.queue()->name;
+    reply.handler = task.shape->handler;
     effects_.replies.push_back(std::move(reply));
   }
   result_waiters_.erase(list);
@@ -102,19 +104,28 @@ void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {
     effects_.results.push_back(std::move(notice));
     return;
   }
-  if (task->state == TaskState::kEnded) {
+  if (task->state == TaskState::kEnded || task->state == TaskState::kDead) {
     ResultNotice notice = NoticeOf(*task, stream);
     notice.tag = tag;
     effects_.results.push_back(std::move(notice));
     return;
   }
-  if (task->producer != speaker->second) {
-    DropProducerRef(task);
-    task->producer = speaker->second;
-    ++task->producer->refs;
+  Producer* producer = speaker->second;
+  if (task->watched() && (task->ties->producer != producer || task->ties->tag != tag)) {
+    // Somebody else waits for it, too: a put that named an existing task.
+    Waiter waiter;
+    waiter.kind = WaiterKind::kResult;
+    waiter.caller = stream;
+    waiter.task = id;
+    waiter.watch_tag = tag;
+    if (MayPark(stream).ok()) waiters_.Park(&result_waiters_[id], std::move(waiter));
+    return;
   }
-  task->tag = tag;
-  task->watched = true;
+  if (!task->watched()) {
+    task->tied().producer = producer;
+    ++producer->refs;
+  }
+  task->ties->tag = tag;
 }
 
 void Broker::ForgetResults(CallerId, std::span<const uint64_t> task_ids) {
@@ -132,14 +143,14 @@ void Broker::GetResult(CallerId caller, TaskId id, uint32_t wait_ms, bool forget
   waiter.forget = forget;
   Task* task = tasks_.Find(id);
   if (task == nullptr) return Answer(std::move(waiter), UnknownTask(id));
-  if (task->state == TaskState::kEnded) {
+  if (task->state == TaskState::kEnded || task->state == TaskState::kDead) {
     Reply reply;
     reply.to = caller;
     reply.result = std::make_unique<ResultNotice>(NoticeOf(*task, caller));
-    reply.queue = task->queue->name;
-    reply.handler = task->handler;
+    reply.queue = task->queue()->name;
+    reply.handler = task->shape->handler;
     effects_.replies.push_back(std::move(reply));
-    if (forget) DropResult(task);
+    if (forget && task->state == TaskState::kEnded) DropResult(task);
     return;
   }
   if (wait_ms > kDurationMsMax) {

@@ -21,13 +21,14 @@ struct Delivery {
   uint32_t attempt = 0;
   uint32_t lease_ms = 0;  // 0: the lease is the session's
   Name queue, handler, content_type;
-  Blob payload, headers;
+  Blob payload;  // with the headers
 };
 
 struct PutAck {
   CallerId to = kNobody;
   uint64_t tag = 0;
   TaskId task{0};
+  bool existing = false;  // by its unique key or request id; nothing was put
 };
 
 struct PutRefusal {
@@ -52,11 +53,13 @@ struct ResultNotice {
 struct Reply {
   CallerId to = kNobody;
   absl::Status status;
-  std::vector<TaskId> task_ids;          // Put
-  std::vector<Delivery> deliveries;      // Get
-  uint64_t count = 0;                    // Purge
-  std::unique_ptr<ResultNotice> result;  // GetResult
-  Name queue, handler;                   // GetResult
+  std::vector<TaskId> task_ids;                // Put
+  std::vector<uint32_t> existing;              // Put: places in task_ids
+  Durability durability = Durability::kFsync;  // Put: what it survives
+  std::vector<Delivery> deliveries;            // Get
+  uint64_t count = 0;                          // Purge
+  std::unique_ptr<ResultNotice> result;        // GetResult
+  Name queue, handler;                         // GetResult
 };
 
 struct CompletionsAck {
@@ -78,10 +81,14 @@ struct Effects {
   std::vector<CompletionsAck> completion_acks;
   std::vector<CancelNotice> cancels;
   std::vector<Reply> replies;
+  // Tasks whose payloads are to be read from their rows; answered with PayloadLoaded
+  // or PayloadLost. May be asked for before the commit under way is through: the rows
+  // are those of earlier commits.
+  std::vector<TaskId> loads;
 
   bool empty() const {
-    return put_acks.empty() && put_refusals.empty() && deliveries.empty() && results.empty() &&
-           completion_acks.empty() && cancels.empty() && replies.empty();
+    return loads.empty() && put_acks.empty() && put_refusals.empty() && deliveries.empty() &&
+           results.empty() && completion_acks.empty() && cancels.empty() && replies.empty();
   }
   void Clear() {
     put_acks.clear();
@@ -91,6 +98,7 @@ struct Effects {
     completion_acks.clear();
     cancels.clear();
     replies.clear();
+    loads.clear();
   }
 };
 

@@ -1,9 +1,9 @@
 // Which journal entries are still needed, and by what.
 //
-// Every commit appends one entry to the journal. An object (task or queue) whose
-// row does not yet hold all that the journal says of it is dirty since the oldest
-// such entry. When the journal has outgrown its bound, the survivors of the
-// oldest entry are written as rows and the entry is dropped: a young generation,
+// Every commit appends one entry to the journal. An object (task, queue, producer,
+// key) whose row does not yet hold all that the journal says of it is dirty since
+// the oldest such entry. When the journal has outgrown its bound, the survivors of
+// the oldest entry are written as rows and the entry is dropped: a young generation,
 // where most tasks live and die, and an old one.
 #pragma once
 
@@ -11,20 +11,54 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <string>
 #include <vector>
 
+#include "server/core/keys.h"
 #include "server/core/types.h"
 
 namespace joinq::core {
 
 class JournalLedger {
  public:
+  struct KeyName {
+    QueueId queue{0};
+    KeySpace space = KeySpace::kRequest;
+    std::string text;
+  };
+  // Consecutive ids, since that is how tasks are put.
+  struct TaskRange {
+    uint64_t first = 0;
+    uint64_t count = 0;
+  };
   struct Entry {
     uint64_t number = 0;
     size_t bytes = 0;
-    std::vector<TaskId> tasks;    // that became dirty in it
-    std::vector<QueueId> queues;  // likewise
-    size_t relocated = 0;         // how many of `tasks` were looked at
+    std::vector<TaskRange> tasks;  // that became dirty in it
+    std::vector<QueueId> queues;   // likewise
+    std::vector<uint64_t> producers;
+    std::vector<KeyName> keys;
+    size_t range = 0;     // how far its tasks were looked at
+    uint64_t offset = 0;  // within the range
+
+    void Add(TaskId task) {
+      if (!tasks.empty() && tasks.back().first + tasks.back().count == Raw(task)) {
+        ++tasks.back().count;
+      } else {
+        tasks.push_back({Raw(task), 1});
+      }
+    }
+    // The next task to look at; false at the end.
+    bool Next(TaskId* task) {
+      if (range == tasks.size()) return false;
+      *task = TaskId(tasks[range].first + offset);
+      if (++offset == tasks[range].count) {
+        ++range;
+        offset = 0;
+      }
+      return true;
+    }
+    bool done() const { return range == tasks.size(); }
   };
 
   // The first entry written will have this number. At least 1.
@@ -32,18 +66,18 @@ class JournalLedger {
 
   // The number that the changes under way will be committed as.
   uint64_t current() const { return current_; }
-  // Marks an object dirty; `dirty_since` is the object's own field.
+  // These mark an object dirty; `dirty_since` is its own field.
   void Touch(TaskId task, uint64_t* dirty_since) {
-    if (*dirty_since == 0) {
-      *dirty_since = current_;
-      open_.tasks.push_back(task);
-    }
+    if (Mark(dirty_since)) open_.Add(task);
   }
   void Touch(QueueId queue, uint64_t* dirty_since) {
-    if (*dirty_since == 0) {
-      *dirty_since = current_;
-      open_.queues.push_back(queue);
-    }
+    if (Mark(dirty_since)) open_.queues.push_back(queue);
+  }
+  void TouchProducer(uint64_t producer, uint64_t* dirty_since) {
+    if (Mark(dirty_since)) open_.producers.push_back(producer);
+  }
+  void Touch(KeyEntry* key) {
+    if (Mark(&key->dirty_since)) open_.keys.push_back({key->queue, key->space, key->text});
   }
   // The round ends with `bytes` of journal; 0 bytes write no entry.
   void Close(size_t bytes) {
@@ -70,6 +104,12 @@ class JournalLedger {
   size_t entries() const { return closed_.size(); }
 
  private:
+  bool Mark(uint64_t* dirty_since) {
+    if (*dirty_since != 0) return false;
+    *dirty_since = current_;
+    return true;
+  }
+
   uint64_t current_;
   Entry open_;
   std::deque<Entry> closed_;

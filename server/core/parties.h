@@ -1,32 +1,55 @@
-// Those on the other end of the streams: workers that hold leases, producers
-// whose puts are told apart by tags.
+// Those on the other end of the streams: sessions of workers and clients, which
+// hold leases, and producers, whose puts are told apart by tags.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "server/core/task.h"
+#include "server/core/task_pool.h"
 #include "server/core/types.h"
 
 namespace joinq::core {
 
 class Queue;
 
-// A worker's living presence. Lives while its stream is heard from, and for a
-// grace period after the stream broke; its leases end with it.
-struct WorkerSession {
-  WorkerProfile profile;
-  WorkerStatus status;
+// Leases in the order in which they were granted.
+struct LeaseList {
+  explicit LeaseList(const TaskPool* pool) : tasks(pool) {}
+  TaskList tasks;
+  uint32_t count = 0;
+  Task* first_unmarked = nullptr;  // those before it are marked on disk; null: all are
+  bool mark_armed = false;         // a timer will look at the unmarked ones
+
+  void Add(Task* task) {
+    tasks.PushBack(task);
+    ++count;
+    if (first_unmarked == nullptr) first_unmarked = task;
+  }
+  void Remove(Task* task) {
+    if (first_unmarked == task) first_unmarked = tasks.Next(task);
+    tasks.Remove(task);
+    --count;
+  }
+};
+
+// A worker's or a client's living presence. Lives while its stream is heard from,
+// and for a grace period after the stream broke; its leases end with it.
+struct Session {
+  explicit Session(const TaskPool* pool) : leases(pool) {}
+  SessionKind kind = SessionKind::kWorker;
+  SessionProfile profile;
   CallerId stream = kNobody;  // kNobody: broken, the grace period runs
-  bool draining = false;
-  uint64_t credit = 0;
-  TaskList leases;  // in the order of delivery
-  uint32_t lease_count = 0;
-  uint64_t completions_seen = 0;
+  LeaseList leases;
   Time connected{}, last_heard{};
   Time ends = kNever;   // when silence or the grace period is over
   Time timer = kNever;  // the one timer that counts
+
+  // workers only
+  WorkerStatus status;
+  bool draining = false;
+  uint64_t credit = 0;
+  uint64_t completions_seen = 0;
   std::vector<Queue*> queues;
   size_t next_queue = 0;  // whose turn it is
 };
@@ -41,6 +64,8 @@ struct Producer {
   uint64_t refs = 0;                           // tasks that point here
   bool forgotten = false;                      // out of the index; freed with the last task
   absl::flat_hash_map<uint64_t, TaskId> tags;  // not yet below acked_below; TaskId{0}: parked
+  uint64_t dirty_since = 0;                    // as in Task
+  bool has_row = false;
 
   // Forgets every tag below `tag`.
   void Trim(uint64_t tag) {

@@ -7,22 +7,28 @@ QueueView Queue::View(Time now) const {
   view.name = name.str();
   view.options = options;
   view.closed = closed;
-  view.stats.ready = ready_count;
-  view.stats.delayed = delayed_count;
-  view.stats.leased = leased_count;
-  view.stats.put_total = put_total;
-  view.stats.done_total = done_total;
-  view.stats.dead = dead;
-  view.stats.cancelled_total = cancelled_total;
-  view.stats.redelivered_total = redelivered_total;
-  if (const Task* oldest = ready.front(); oldest != nullptr && now > oldest->when) {
-    view.stats.oldest_ready_ms = static_cast<uint64_t>((now - oldest->when).count());
+  view.paused = paused;
+  QueueStats& stats = view.stats;
+  stats.ready = ready.size();
+  stats.delayed = delayed_count;
+  stats.leased = leased_count;
+  stats.dead_kept = dead_count;
+  stats.put_total = put_total;
+  stats.done_total = done_total;
+  stats.dead = dead_total;
+  stats.cancelled_total = cancelled_total;
+  stats.expired_total = expired_total;
+  stats.redelivered_total = redelivered_total;
+  stats.retried_total = retried_total;
+  if (const Task* oldest = ready.Oldest(); oldest != nullptr && now > oldest->when) {
+    stats.oldest_ready_ms = static_cast<uint64_t>((now - oldest->when).count());
   }
-  view.stats.parked_puts = puts.size();
-  view.stats.parked_gets = gets.size();
-  view.stats.parked_joins = joins.size();
-  view.stats.bytes = bytes;
-  view.stats.consumers = static_cast<uint32_t>(workers.size());
+  stats.parked_puts = puts.size();
+  stats.parked_gets = gets.size();
+  stats.parked_joins = joins.size();
+  stats.bytes = bytes;
+  stats.waiting_bytes = waiting_bytes;
+  stats.consumers = static_cast<uint32_t>(workers.size());
   return view;
 }
 

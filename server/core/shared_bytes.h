@@ -16,17 +16,21 @@
 
 namespace joinq::core {
 
-// Immutable bytes in one allocation with an 8-byte head; null when empty.
+// Immutable bytes in one allocation with a 12-byte head; null when empty. A task's
+// encoded headers may stand before its payload, so that both come and go as one.
 class Blob {
  public:
   Blob() = default;
-  explicit Blob(std::string_view bytes) {
-    if (bytes.empty()) return;
-    head_ = static_cast<Head*>(std::malloc(sizeof(Head) + bytes.size()));
+  explicit Blob(std::string_view bytes) : Blob({}, bytes) {}
+  Blob(std::string_view headers, std::string_view bytes) {
+    if (bytes.empty() && headers.empty()) return;
+    head_ = static_cast<Head*>(std::malloc(sizeof(Head) + headers.size() + bytes.size()));
     if (head_ == nullptr) throw std::bad_alloc();
     head_->refs = 1;
+    head_->headers_size = static_cast<uint32_t>(headers.size());
     head_->size = static_cast<uint32_t>(bytes.size());
-    std::memcpy(head_ + 1, bytes.data(), bytes.size());
+    if (!headers.empty()) std::memcpy(head_ + 1, headers.data(), headers.size());
+    if (!bytes.empty()) std::memcpy(begin() + headers.size(), bytes.data(), bytes.size());
   }
   Blob(const Blob& other) : head_(other.head_) {
     if (head_ != nullptr) ++head_->refs;
@@ -40,18 +44,25 @@ class Blob {
     if (head_ != nullptr && --head_->refs == 0) std::free(head_);
   }
 
+  // The bytes, without the headers.
   std::string_view view() const {
     return head_ == nullptr ? std::string_view()
-                            : std::string_view(reinterpret_cast<char*>(head_ + 1), head_->size);
+                            : std::string_view(begin() + head_->headers_size, head_->size);
+  }
+  std::string_view headers() const {
+    return head_ == nullptr ? std::string_view() : std::string_view(begin(), head_->headers_size);
   }
   size_t size() const { return head_ == nullptr ? 0 : head_->size; }
-  bool empty() const { return head_ == nullptr; }
+  // What it takes of memory, headers included.
+  size_t footprint() const { return head_ == nullptr ? 0 : sizeof(Head) + head_->headers_size + head_->size; }
 
  private:
   struct Head {
     uint32_t refs;
+    uint32_t headers_size;
     uint32_t size;
   };
+  char* begin() const { return reinterpret_cast<char*>(head_ + 1); }
   Head* head_ = nullptr;
 };
 
@@ -78,6 +89,8 @@ class Name {
   std::string str() const { return std::string(view()); }
   bool empty() const { return entry_ == nullptr; }
   bool operator==(const Name& other) const { return entry_ == other.entry_; }
+  // Equal for equal names of one table.
+  const void* address() const { return entry_; }
 
  private:
   friend class NameTable;

@@ -1,182 +1,128 @@
-// A task as the broker holds it, and the table that finds it by id.
+// A task as the broker holds it. Small, since there may be ten million: what many
+// tasks share is in their Shape, what few have in Extra and Ties.
 //
 // Life (see proto/joinq/v1/task.proto): put -> [delayed] -> ready -> leased ->
-// ended; a failed attempt goes back to delayed, a release to ready. kTransitions
-// below is the one table of what may follow what.
+// ended or dead; a failed attempt goes back to delayed, a release to ready.
+// kTransitions below is the one table of what may follow what.
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cassert>
 #include <memory>
-#include <utility>
+#include <string>
+#include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "server/core/shared_bytes.h"
 #include "server/core/types.h"
 
 namespace joinq::core {
 
 class Queue;
+struct KeyEntry;
 struct Producer;
-struct WorkerSession;
+struct Session;
 
-// kEnded covers the four outcomes; such a task lingers only while its result is kept.
-enum class TaskState : uint8_t { kNew = 0, kDelayed = 1, kReady = 2, kLeased = 3, kEnded = 4 };
+// kEnded covers all outcomes; such a task lingers only while its result is kept. A
+// kDead one failed or crashed for good and is kept for replay.
+enum class TaskState : uint8_t { kNew = 0, kDelayed = 1, kReady = 2, kLeased = 3, kEnded = 4, kDead = 5 };
 
 constexpr uint8_t StateBit(TaskState state) {
   return static_cast<uint8_t>(1u << static_cast<unsigned>(state));
 }
 // kTransitions[from] is the set of states that may follow.
-inline constexpr std::array<uint8_t, 5> kTransitions = {
+inline constexpr std::array<uint8_t, 6> kTransitions = {
     /*new*/ uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady)),
     /*delayed*/ uint8_t(StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
     /*ready*/ uint8_t(StateBit(TaskState::kLeased) | StateBit(TaskState::kEnded)),
     /*leased*/
-    uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
+    uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady) | StateBit(TaskState::kEnded) |
+            StateBit(TaskState::kDead)),
     /*ended*/ uint8_t(0),
+    /*dead*/ uint8_t(StateBit(TaskState::kReady)),
 };
 constexpr bool MayFollow(TaskState from, TaskState to) {
   return (kTransitions[static_cast<size_t>(from)] & StateBit(to)) != 0;
 }
 
-// Position in one intrusive list at a time: the queue's ready list, the holder's
-// leases, or the kept results of one second.
-struct ListHook {
-  ListHook* prev = nullptr;
-  ListHook* next = nullptr;
-  bool linked() const { return next != nullptr; }
+// What tasks of one kind share. Counted by its tasks; owned by the ShapeTable.
+struct Shape {
+  Queue* queue = nullptr;
+  Name handler, content_type;
+  TaskPolicy policy;
+  uint64_t refs = 0;
 };
 
-struct Task : ListHook {
-  TaskId id{0};
-  Queue* queue = nullptr;
-  Blob payload;  // the result's bytes once ended
-  Blob headers;  // encoded name\0value\0 pairs
-  Name handler;
-  Name content_type;  // the result's once ended
-  Time when{};  // delayed: due; ready: since; leased: end of the lease (kNever: the session's); ended: expiry
-  uint64_t lease_sequence = 0;      // of the newest lease in this epoch; 0: never leased in it
-  WorkerSession* holder = nullptr;  // leased: null for a direct consumer
+// What a leased, watched or ended task has besides. Allocated while one of its parts is.
+struct Ties {
+  // leased
+  Session* holder = nullptr;  // null for a direct consumer, whose lease ends by time
+  Token token;
+  Time granted{};
+  bool marked = false;  // on disk, so that it may be reclaimed after a restart
+  // watched: whose stream wants the result
   Producer* producer = nullptr;
   uint64_t tag = 0;
-  uint64_t dirty_since = 0;  // oldest journal entry that holds what its row does not; 0: the row is current
-  std::unique_ptr<TaskError> error;  // of the last attempt
-  TaskPolicy policy;
-  uint32_t deliveries = 0;
-  uint16_t attempts = 0;  // failed ones
-  uint16_t crashes = 0;
-  TaskState state = TaskState::kNew;
-  Outcome outcome = Outcome::kUnfinished;
-  bool watched = false;  // its producer's stream wants the result
-  bool has_row = false;
+  // ended
+  Name result_type;
+};
 
+// What few tasks have.
+struct Extra {
+  Time expires = kNever;
+  uint16_t attempts = 0;  // failed ones; both at most 1000
+  uint16_t crashes = 0;
+  KeyEntry* unique = nullptr;        // while the key stands for this task
+  std::unique_ptr<TaskError> error;  // of the last attempt
+  std::vector<Attempt> history;      // newest last
+  std::string progress;
+};
+
+// Names a task within its pool; 0 is none.
+using TaskHandle = uint32_t;
+
+struct Task {
+  // Links of one list at a time: the queue's line, its delayed or dead ones, the
+  // holder's leases, or the kept results of one second.
+  TaskHandle next = 0, prev = 0;
+  TaskId id{0};
+  Shape* shape = nullptr;
+  Blob payload;  // with the headers; the result's bytes once ended; empty while evicted
+  std::unique_ptr<Extra> extra;
+  std::unique_ptr<Ties> ties;
+  // delayed: due; ready, dead: since; leased: end of the lease (kNever: the session's); ended: expiry
+  Time when{};
+  uint64_t dirty_since = 0;  // oldest journal entry that holds what its row does not; 0: the row is current
+  uint32_t payload_size = 0;
+  uint16_t deliveries = 0;  // stops at 65535
+  TaskState state : 3 = TaskState::kNew;
+  Outcome outcome : 3 = Outcome::kUnfinished;
+  bool has_row : 1 = false;
+  bool evicted : 1 = false;  // the payload is in its row only
+  bool loading : 1 = false;  // and has been asked for
+  bool fresh : 1 = false;    // never leased in this epoch
+
+  Queue* queue() const { return shape->queue; }
+  const TaskPolicy& policy() const { return shape->policy; }
+  bool watched() const { return ties != nullptr && ties->producer != nullptr; }
+  bool waiting() const { return state == TaskState::kReady || state == TaskState::kDelayed; }
+  TaskError* error() const { return extra == nullptr ? nullptr : extra->error.get(); }
+  uint16_t attempts() const { return extra == nullptr ? 0 : extra->attempts; }
+  uint16_t crashes() const { return extra == nullptr ? 0 : extra->crashes; }
+  Time expires() const { return extra == nullptr ? kNever : extra->expires; }
+  Extra& more() {
+    if (extra == nullptr) extra = std::make_unique<Extra>();
+    return *extra;
+  }
+  Ties& tied() {
+    if (ties == nullptr) ties = std::make_unique<Ties>();
+    return *ties;
+  }
   void MoveTo(TaskState next_state) {
     assert(MayFollow(state, next_state));
     state = next_state;
   }
 };
-
-// Intrusive doubly linked list; owns nothing.
-class TaskList {
- public:
-  TaskList() { head_.prev = head_.next = &head_; }
-  TaskList(const TaskList&) = delete;
-  TaskList& operator=(const TaskList&) = delete;
-
-  bool empty() const { return head_.next == &head_; }
-  Task* front() { return empty() ? nullptr : static_cast<Task*>(head_.next); }
-  const Task* front() const { return empty() ? nullptr : static_cast<const Task*>(head_.next); }
-  // The one after `task`, null at the end.
-  Task* Next(Task* task) { return task->next == &head_ ? nullptr : static_cast<Task*>(task->next); }
-  void PushBack(Task* task) { Insert(task, &head_); }
-  void PushFront(Task* task) { Insert(task, head_.next); }
-  static void Remove(Task* task) {
-    task->prev->next = task->next;
-    task->next->prev = task->prev;
-    task->prev = task->next = nullptr;
-  }
-  Task* PopFront() {
-    Task* task = front();
-    if (task != nullptr) Remove(task);
-    return task;
-  }
-
- private:
-  static void Insert(Task* task, ListHook* before) {
-    assert(!task->linked());
-    task->next = before;
-    task->prev = before->prev;
-    before->prev->next = task;
-    before->prev = task;
-  }
-  ListHook head_;
-};
-
-// Tasks by id. Ids are dense, so a page of slots beats a hash: a look-up is two
-// loads; a page is freed with its last task. Owns the tasks.
-class TaskTable {
- public:
-  Task* Find(TaskId id) const {
-    const Page* page = FindPage(Raw(id) / kPageSlots);
-    return page == nullptr ? nullptr : page->slots[Raw(id) % kPageSlots].get();
-  }
-  Task* Insert(std::unique_ptr<Task> task) {
-    const uint64_t number = Raw(task->id) / kPageSlots;
-    Page* page = FindPage(number);
-    if (page == nullptr) {
-      auto& slot = pages_[number];
-      slot = std::make_unique<Page>();
-      page = slot.get();
-      last_number_ = number;
-      last_page_ = page;
-    }
-    auto& slot = page->slots[Raw(task->id) % kPageSlots];
-    assert(slot == nullptr);
-    slot = std::move(task);
-    ++page->used;
-    ++size_;
-    return slot.get();
-  }
-  void Erase(TaskId id) {
-    const uint64_t number = Raw(id) / kPageSlots;
-    Page* page = FindPage(number);
-    assert(page != nullptr);
-    page->slots[Raw(id) % kPageSlots].reset();
-    --size_;
-    if (--page->used == 0) {
-      pages_.erase(number);
-      last_page_ = nullptr;
-    }
-  }
-  size_t size() const { return size_; }
-  template <typename F>
-  void ForEach(F&& visit) {
-    for (auto& [number, page] : pages_) {
-      for (auto& slot : page->slots) {
-        if (slot != nullptr) visit(slot.get());
-      }
-    }
-  }
-
- private:
-  static constexpr uint64_t kPageSlots = 1024;
-  struct Page {
-    std::array<std::unique_ptr<Task>, kPageSlots> slots;
-    uint32_t used = 0;
-  };
-  Page* FindPage(uint64_t number) const {
-    if (last_page_ != nullptr && last_number_ == number) return last_page_;
-    auto it = pages_.find(number);
-    if (it == pages_.end()) return nullptr;
-    last_number_ = number;
-    last_page_ = it->second.get();
-    return last_page_;
-  }
-  absl::flat_hash_map<uint64_t, std::unique_ptr<Page>> pages_;
-  size_t size_ = 0;
-  mutable uint64_t last_number_ = 0;
-  mutable Page* last_page_ = nullptr;
-};
+// 10 million waiting tasks of 100 bytes are to fit 1 GiB.
+static_assert(sizeof(Task) <= 72);
 
 }  // namespace joinq::core

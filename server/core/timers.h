@@ -13,11 +13,22 @@
 
 namespace joinq::core {
 
-enum class TimerKind : uint8_t { kTaskDue, kLeaseEnd, kWaiter, kResults, kWorker, kProducer };
+enum class TimerKind : uint8_t {
+  kTaskDue,
+  kTaskExpiry,
+  kLeaseEnd,
+  kWaiter,
+  kResults,
+  kSession,
+  kProducer,
+  kKey,
+  kMarkSession,  // its leases may be old enough to be marked on disk
+  kMarkQueue,
+};
 
 struct Timer {
   Time when;
-  uint64_t subject;  // a task, waiter, worker or producer id, or a second of results
+  uint64_t subject;  // an id of the kind's, or a second of results
   TimerKind kind;
   // Ids settle ties, so that many deadlines at one instant keep their order.
   bool operator>(const Timer& other) const {

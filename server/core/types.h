@@ -7,6 +7,8 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace joinq::core {
@@ -39,7 +41,17 @@ struct LeaseRef {
   Token token;
 };
 
-enum class Outcome : uint8_t { kUnfinished = 0, kSucceeded = 1, kFailed = 2, kCrashed = 3, kCancelled = 4 };
+enum class Outcome : uint8_t {
+  kUnfinished = 0,
+  kSucceeded = 1,
+  kFailed = 2,
+  kCrashed = 3,
+  kCancelled = 4,
+  kExpired = 5,
+};
+
+// How a holder ends its lease; kNone ends none.
+enum class Verdict : uint8_t { kDone = 0, kFailed = 1, kReleased = 2, kNone = 3 };
 
 enum class FailureKind : uint8_t {
   kUnspecified = 0,
@@ -65,6 +77,18 @@ struct TaskError {
 };
 inline constexpr size_t kErrorMessageBytesMax = 4096;
 inline constexpr size_t kErrorDetailBytesMax = 16384;
+inline constexpr size_t kProgressBytesMax = 4096;
+
+// One attempt that did not succeed, for a task's history.
+struct Attempt {
+  uint32_t delivery = 0;
+  Time ended{};
+  FailureKind kind = FailureKind::kUnspecified;
+  std::string message;  // at most kHistoryMessageBytesMax
+  std::string holder;   // the worker's name; empty for a direct consumer
+};
+inline constexpr size_t kHistoryMax = 10;
+inline constexpr size_t kHistoryMessageBytesMax = 256;
 
 // How a task is retried and how long its outcome is kept. Always resolved: no
 // field means "default" here.
@@ -74,23 +98,50 @@ struct TaskPolicy {
   uint32_t retry_delay_ms = 1000;
   uint32_t retry_delay_max_ms = 600'000;
   uint32_t result_ttl_ms = 0;  // 0: not kept
+  int16_t priority = 0;        // lower is more urgent; 0 unless the queue's order is kPriority
   bool operator==(const TaskPolicy&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const TaskPolicy& p) {
+    return H::combine(std::move(h), p.max_attempts, p.max_crashes, p.retry_delay_ms, p.retry_delay_max_ms,
+                      p.result_ttl_ms, p.priority);
+  }
 };
+inline constexpr int16_t kPriorityMax = 1000;  // and its negative
+
+// How long a unique key stands for its task.
+enum class UniqueScope : uint8_t { kUnfinished = 1, kWaiting = 2, kWindow = 3 };
+
+enum class Order : uint8_t { kFifo = 0, kLifo = 1, kPriority = 2 };
+// What an acknowledged change of a queue's tasks survives.
+enum class Durability : uint8_t { kFsync = 1, kWal = 2, kMemory = 3 };
+constexpr std::string_view NameOf(Durability durability) {
+  return durability == Durability::kFsync ? "fsync" : durability == Durability::kWal ? "wal" : "memory";
+}
+constexpr std::string_view NameOf(Order order) {
+  return order == Order::kFifo ? "fifo" : order == Order::kLifo ? "lifo" : "priority";
+}
 
 struct QueueOptions {
-  uint64_t maxsize = 0;  // 0: no bound
+  uint64_t maxsize = 0;    // 0: no bound
+  uint64_t max_bytes = 0;  // of waiting payloads; 0: no bound
   uint32_t lease_ms = 60'000;
+  uint32_t ageing_ms = 60'000;
+  uint32_t dead_max = 10'000;
+  Order order = Order::kFifo;
+  Durability durability = Durability::kFsync;
   bool operator==(const QueueOptions&) const = default;
 };
 inline constexpr uint32_t kLeaseMsMin = 1000;
 inline constexpr uint32_t kLeaseMsMax = 43'200'000;
+inline constexpr uint32_t kDeadMaxMax = 1'000'000;
 
 struct QueueStats {
-  uint64_t ready = 0, delayed = 0, leased = 0;
-  uint64_t put_total = 0, done_total = 0, dead = 0, cancelled_total = 0, redelivered_total = 0;
+  uint64_t ready = 0, delayed = 0, leased = 0, dead_kept = 0;
+  uint64_t put_total = 0, done_total = 0, dead = 0, cancelled_total = 0, expired_total = 0;
+  uint64_t redelivered_total = 0, retried_total = 0;
   uint64_t oldest_ready_ms = 0;
   uint64_t parked_puts = 0, parked_gets = 0, parked_joins = 0;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, waiting_bytes = 0;
   uint32_t consumers = 0;
   uint64_t size() const { return ready + delayed; }
   uint64_t unfinished() const { return ready + delayed + leased; }
@@ -99,13 +150,19 @@ struct QueueStats {
 struct QueueView {
   std::string name;
   QueueOptions options;
-  bool closed = false;
+  bool closed = false, paused = false;
   QueueStats stats;
 };
 
-// Names, hosts and figures that a worker says of itself.
-struct WorkerProfile {
-  uint64_t worker_id = 0;
+// How full the disk is: at kLow puts are refused, at kCritical nothing is handed
+// out either; completions are always taken, since they make room.
+enum class DiskLevel : uint8_t { kOk = 0, kLow = 1, kCritical = 2 };
+
+enum class SessionKind : uint8_t { kWorker = 0, kClient = 1 };
+
+// Names, hosts and figures that a worker (or a client, without the last line) says of itself.
+struct SessionProfile {
+  uint64_t id = 0;
   std::string name, host;
   uint32_t pid = 0, concurrency = 0;
   std::vector<std::string> queues, handlers;
@@ -119,7 +176,7 @@ struct WorkerStatus {
 enum class WorkerState { kAlive, kLate, kGone, kDraining };
 
 struct WorkerView {
-  WorkerProfile profile;
+  SessionProfile profile;
   WorkerStatus status;
   WorkerState state = WorkerState::kAlive;
   uint64_t silent_ms = 0, connected_ms = 0;

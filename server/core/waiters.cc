@@ -9,24 +9,26 @@ namespace {
 
 uint64_t BytesOf(const Waiter& waiter) {
   uint64_t bytes = 0;
-  for (const NewTask& task : waiter.tasks)
-    bytes += sizeof(NewTask) + task.payload.size() + task.headers.size();
+  for (const NewTask& task : waiter.tasks) bytes += sizeof(NewTask) + task.payload.footprint();
   return bytes;
 }
 
 }  // namespace
 
-uint64_t WaiterIndex::Park(WaiterList* list, Waiter waiter) {
-  waiter.id = next_id_++;
-  const uint64_t id = waiter.id;
+uint64_t WaiterIndex::Park(std::span<WaiterList* const> lists, Waiter waiter) {
+  const uint64_t id = waiter.id = next_id_++;
   const CallerId caller = waiter.caller;
   Load& load = loads_[caller];
   ++load.calls;
   const uint64_t bytes = BytesOf(waiter);
   load.bytes += bytes;
   bytes_ += bytes;
-  list->push_back(std::move(waiter));
-  by_id_.emplace(id, Place{list, std::prev(list->end())});
+  Entry& entry = by_id_[id];
+  entry.waiter = std::move(waiter);
+  for (WaiterList* list : lists) {
+    list->push_back(id);
+    entry.places.push_back({list, std::prev(list->end())});
+  }
   by_caller_.emplace(caller, id);
   return id;
 }
@@ -34,8 +36,8 @@ uint64_t WaiterIndex::Park(WaiterList* list, Waiter waiter) {
 Waiter WaiterIndex::Take(uint64_t id) {
   auto it = by_id_.find(id);
   assert(it != by_id_.end());
-  Waiter waiter = std::move(*it->second.position);
-  it->second.list->erase(it->second.position);
+  Waiter waiter = std::move(it->second.waiter);
+  for (const Place& place : it->second.places) place.list->erase(place.position);
   by_id_.erase(it);
   by_caller_.erase({waiter.caller, id});
   const uint64_t bytes = BytesOf(waiter);

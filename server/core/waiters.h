@@ -4,11 +4,15 @@
 #pragma once
 
 #include <list>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/container/node_hash_map.h"
 #include "server/core/shared_bytes.h"
 #include "server/core/types.h"
 
@@ -23,6 +27,10 @@ struct PutSpec {
   Name handler, content_type;
   TaskPolicy policy;
   uint32_t delay_ms = 0;
+  uint64_t eta_ms = 0;  // Unix time; 0: none
+  uint32_t ttl_ms = 0;
+  UniqueScope unique_scope = UniqueScope::kUnfinished;
+  uint32_t unique_ms = 0;
   bool watch = false;
   uint32_t timeout_ms = 0;  // waiting for room; 0: for ever
   bool no_wait = false;
@@ -30,7 +38,14 @@ struct PutSpec {
 
 struct NewTask {
   uint64_t tag = 0;
-  Blob payload, headers;
+  Blob payload;  // with the headers
+  std::string unique_key, request_id;
+};
+
+// Tasks to put in the same step as a completion.
+struct FollowUp {
+  PutSpec spec;
+  std::vector<NewTask> tasks;
 };
 
 struct GetSpec {
@@ -39,35 +54,45 @@ struct GetSpec {
   bool no_wait = false;
   uint32_t lease_ms = 0;
   bool ack = false;
+  uint64_t session_id = 0;  // whose leases they are; 0: they end by time
 };
 
 enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult };
+
+struct WeightedQueue {
+  Queue* queue = nullptr;
+  uint32_t weight = 1;
+};
 
 struct Waiter {
   uint64_t id = 0;
   WaiterKind kind = WaiterKind::kJoin;
   CallerId caller = kNobody;
-  Queue* queue = nullptr;  // null for kResult
+  Queue* queue = nullptr;  // null for kResult; the first one of a kGet
   GetSpec get;
+  std::vector<WeightedQueue> queues;  // kGet
   PutSpec put;
   std::vector<NewTask> tasks;    // kPut
+  uint64_t bytes = 0;            // of their payloads
   Producer* producer = nullptr;  // kPut from a producer's stream
   TaskId task{0};                // kResult
   bool forget = false;           // kResult
+  uint64_t watch_tag = 0;        // kResult of a producer's stream: answered as a result with this tag
 };
 
-using WaiterList = std::list<Waiter>;
+// Ids of waiters in the order in which they came. Must not move while any is in it.
+using WaiterList = std::list<uint64_t>;
 
-// Finds parked calls by id and by caller. The entries themselves live in the
-// lists of what they wait for.
+// Holds the parked calls; finds them by id and by caller.
 class WaiterIndex {
  public:
-  // Appends to `list` and registers; returns the entry's id.
-  uint64_t Park(WaiterList* list, Waiter waiter);
-  // Removes the entry and hands it over. Must exist.
+  // Appends to the lists and registers; returns the entry's id.
+  uint64_t Park(std::span<WaiterList* const> lists, Waiter waiter);
+  uint64_t Park(WaiterList* list, Waiter waiter) { return Park({&list, 1}, std::move(waiter)); }
+  // Removes the entry, from all its lists, and hands it over. Must exist.
   Waiter Take(uint64_t id);
   bool Has(uint64_t id) const { return by_id_.contains(id); }
-  const Waiter& Get(uint64_t id) const { return *by_id_.at(id).position; }
+  const Waiter& Get(uint64_t id) const { return by_id_.at(id).waiter; }
   // Ids of the calls that this caller has parked, oldest first.
   std::vector<uint64_t> Of(CallerId caller) const;
   std::vector<uint64_t> All() const;
@@ -84,7 +109,11 @@ class WaiterIndex {
     WaiterList* list;
     WaiterList::iterator position;
   };
-  absl::flat_hash_map<uint64_t, Place> by_id_;
+  struct Entry {
+    Waiter waiter;
+    absl::InlinedVector<Place, 1> places;
+  };
+  absl::node_hash_map<uint64_t, Entry> by_id_;
   absl::btree_set<std::pair<CallerId, uint64_t>> by_caller_;
   absl::flat_hash_map<CallerId, Load> loads_;
   uint64_t bytes_ = 0;

@@ -25,6 +25,9 @@ void Describe(CoreLoop* loop, const AdminParts& parts, v1::BrokerInfo* info) {
   info->set_queues(broker.queue_count());
   info->set_memory_bytes(broker.memory_used());
   info->set_journal_bytes(broker.journal_bytes());
+  info->set_resident_bytes(broker.resident_bytes());
+  info->set_payload_bytes(broker.payload_bytes());
+  info->set_records_set_aside(loop->records_set_aside());
   if (parts.disk == nullptr) return;
   const storage::DiskWatch::State disk = parts.disk->state();
   info->set_disk(storage::NameOf(disk.level));

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 
-#include "server/core/restorer.h"
+#include "server/storage/recovery.h"
 #include "spdlog/spdlog.h"
 
 namespace joinq::rpc {
@@ -13,6 +13,8 @@ namespace {
 
 constexpr int kEventsPerRound = 256;
 constexpr size_t kGatheredBytesMax = 16 << 20;
+constexpr size_t kReadsMax = 64;
+constexpr size_t kRowsPerRead = 1024;
 constexpr core::Millis kLongestSleep{1'000};
 constexpr core::Millis kStallCheckEvery{5'000};
 
@@ -34,29 +36,20 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
   core::ChangeSink* sink = loop->durable_ ? static_cast<core::ChangeSink*>(&loop->encoder_) : &loop->no_sink_;
   loop->broker_ = std::make_unique<core::Broker>(options.limits, acquired->epoch, acquired->next_entry, sink,
                                                  options.seed);
-  core::Restorer restorer(loop->broker_.get());
-  uint64_t entries = 0;
-  absl::Status status = options.store->ScanRows(0, [&](std::string_view key, std::string_view value) {
-    return storage::DecodeRow(key, value, &restorer);
-  });
-  if (!status.ok()) return status;
-  status = options.store->ScanEntries(0, 0, [&](uint64_t number, std::string_view entry) {
-    ++entries;
-    restorer.BeginEntry(number, entry.size());
-    absl::Status decoded = storage::DecodeEntry(entry, &restorer);
-    restorer.EndEntry();
-    return decoded;
-  });
-  if (!status.ok()) return status;
-  restorer.Finish(Now());
-  if (restorer.orphans() > 0)
-    spdlog::error("{} task row(s) without a queue were left out", restorer.orphans());
-  if (std::string problem = loop->broker_->CheckInvariants(); !problem.empty()) {
-    return absl::DataLossError("the restored state does not add up: " + problem);
+  const auto begin = std::chrono::steady_clock::now();
+  auto recovered = storage::Recover(options.store, 0, Now(), loop->broker_.get());
+  if (!recovered.ok()) return recovered.status();
+  loop->records_set_aside_ = recovered->set_aside;
+  if (!recovered->aside.empty()) {
+    std::swap(loop->encoder_.batch(), recovered->aside);  // goes with the first commit
+    loop->encoder_.batch().sync = true;
   }
   if (loop->durable_) {
-    spdlog::info("restored {} task(s) in {} queue(s) from {} journal entries", loop->broker_->task_count(),
-                 loop->broker_->queue_count(), entries);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    spdlog::info("restored {} task(s) in {} queue(s) from {} rows and {} journal entries in {:.2f} s",
+                 loop->broker_->task_count(), loop->broker_->queue_count(), recovered->rows,
+                 recovered->entries, took.count());
+    loop->loader_ = std::make_unique<storage::Loader>(options.store, 0, kReadsMax);
     loop->committer_ = std::make_unique<storage::Committer>(options.store, 0, acquired->epoch,
                                                             [raw = loop.get()] { raw->Wake(); });
   }
@@ -64,7 +57,42 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
 }
 
 CoreLoop::~CoreLoop() {
+  loader_.reset();
   committer_.reset();
+}
+
+bool CoreLoop::ReadRows(std::vector<std::string> keys, std::function<void(const storage::LoadedRows&)> done) {
+  if (loader_ == nullptr) return false;
+  return loader_->Load(&keys, [this, done = std::move(done)](storage::LoadedRows rows) {
+    auto shared = std::make_shared<storage::LoadedRows>(std::move(rows));
+    Post([done, shared] { done(*shared); });
+  });
+}
+
+// Payloads are read in requests of a bounded size; what does not fit waits its turn.
+void CoreLoop::SendLoads() {
+  while (!wanted_.empty()) {
+    const size_t count = std::min(wanted_.size(), kRowsPerRead);
+    std::vector<core::TaskId> ids(wanted_.begin(), wanted_.begin() + count);
+    std::vector<std::string> keys;
+    for (core::TaskId id : ids) keys.push_back(storage::RowKey(id));
+    const bool taken =
+        ReadRows(std::move(keys), [this, ids = std::move(ids)](const storage::LoadedRows& rows) {
+          for (size_t i = 0; i < ids.size(); ++i) {
+            absl::StatusOr<storage::RowPayload> row = absl::NotFoundError("");
+            if (rows.values[i].has_value()) row = storage::DecodePayload(*rows.values[i]);
+            if (row.ok()) {
+              broker_->PayloadLoaded(ids[i], row->headers, row->payload);
+            } else {
+              spdlog::error("the payload of task {} cannot be read: {}", core::Raw(ids[i]),
+                            std::string(rows.status.message()));
+              broker_->PayloadLost(ids[i]);
+            }
+          }
+        });
+    if (!taken) return;
+    wanted_.erase(wanted_.begin(), wanted_.begin() + count);
+  }
 }
 
 void CoreLoop::Wake() {
@@ -127,11 +155,16 @@ void CoreLoop::FinishRound() {
     if (delivery.token.epoch != 0) broker_->ReturnUndelivered({&lease, 1});
   };
   for (;;) {
+    auto& loads = broker_->effects().loads;
+    wanted_.insert(wanted_.end(), loads.begin(), loads.end());
+    loads.clear();
+    SendLoads();
     if (committer_ != nullptr) {
       if (encoder_.batch().bytes() > kGatheredBytesMax) committer_->Wait();
       storage::CommitResult result;
       if (committer_->Take(&result)) {
         if (result.outcome != storage::CommitOutcome::kDurable) StorageFailed(result);
+        broker_->Committed();
         targets_.Publish(&committing_, undelivered);
       }
       if (committer_->busy()) return;
@@ -142,6 +175,7 @@ void CoreLoop::FinishRound() {
         ++figures_.commits;
         figures_.committed_bytes += encoder_.batch().bytes();
         committer_->Submit(&encoder_.batch());
+        encoder_.Reset();
         return;
       }
     }

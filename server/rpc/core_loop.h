@@ -18,6 +18,7 @@
 #include "server/rpc/async.h"
 #include "server/rpc/target.h"
 #include "server/storage/committer.h"
+#include "server/storage/loader.h"
 #include "server/storage/record_codec.h"
 
 namespace joinq::rpc {
@@ -46,7 +47,14 @@ class CoreLoop final : private Event {
   core::Broker& broker() { return *broker_; }
   TargetMap& targets() { return targets_; }
   grpc::ServerCompletionQueue* queue() { return queue_; }
+  // Whether anything is kept on disk at all.
+  bool durable() const { return durable_; }
   std::string_view durability() const { return store_->durability(); }
+  // Damaged records that were set aside, by this start or earlier ones.
+  uint64_t records_set_aside() const { return records_set_aside_; }
+  // Reads rows beside the commits; `done` runs on the core thread. False, and nothing
+  // will be done, if too many reads are waiting.
+  bool ReadRows(std::vector<std::string> keys, std::function<void(const storage::LoadedRows&)> done);
   storage::Store* store() const { return store_; }
   bool committing() const { return committer_ != nullptr && committer_->busy(); }
   bool stopping() const { return stopping_; }
@@ -66,6 +74,7 @@ class CoreLoop final : private Event {
   void OnEvent(bool ok) override;
   void Wake();
   void FinishRound();
+  void SendLoads();
   void CheckStop();
   [[noreturn]] void StorageFailed(const storage::CommitResult& result);
 
@@ -75,6 +84,9 @@ class CoreLoop final : private Event {
   core::NullChangeSink no_sink_;
   std::unique_ptr<core::Broker> broker_;
   std::unique_ptr<storage::Committer> committer_;
+  std::unique_ptr<storage::Loader> loader_;
+  std::vector<core::TaskId> wanted_;  // payloads the core asked for, not yet being read
+  uint64_t records_set_aside_ = 0;
   core::Effects committing_;  // answers that wait for the commit under way
   TargetMap targets_;
   grpc::ServerCompletionQueue* queue_ = nullptr;

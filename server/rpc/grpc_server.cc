@@ -82,6 +82,7 @@ struct GrpcServer::Parts {
   v1::QueueService::AsyncService queues;
   v1::TaskService::AsyncService tasks;
   v1::WorkerService::AsyncService workers;
+  v1::SessionService::AsyncService sessions;
   v1::AdminService::AsyncService admin;
   grpc::health::v1::Health::AsyncService health;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
@@ -127,6 +128,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   builder.RegisterService(&parts->queues);
   builder.RegisterService(&parts->tasks);
   builder.RegisterService(&parts->workers);
+  builder.RegisterService(&parts->sessions);
   builder.RegisterService(&parts->admin);
   builder.RegisterService(&parts->health);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -145,6 +147,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   ServeQueues(loop, &parts->queues);
   ServeTasks(loop, &parts->tasks);
   ServeWorkers(loop, &parts->workers);
+  ServeSessions(loop, &parts->sessions);
   parts->backups = std::make_unique<BackupThread>(loop, loop->store());
   ServeAdmin(loop, &parts->admin, parts->backups.get(), admin);
   ServeHealth(loop, &parts->health);

@@ -1,6 +1,8 @@
 // joinq.v1.QueueService: parse, call the core, answer. No rules in here.
+#include "absl/strings/str_cat.h"
 #include "joinq/v1/queue.grpc.pb.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/evicted.h"
 #include "server/rpc/services.h"
 #include "server/rpc/unary.h"
 
@@ -16,9 +18,7 @@ absl::StatusOr<std::vector<core::NewTask>> TasksOf(const v1::PutRequest& request
   std::vector<core::NewTask> tasks;
   tasks.reserve(request.tasks_size());
   for (const auto& task : request.tasks()) {
-    auto headers = EncodeHeaders(task.headers());
-    if (!headers.ok()) return headers.status();
-    tasks.push_back({0, core::Blob(task.payload()), *std::move(headers)});
+    if (absl::Status bad = TaskOf(task, &tasks.emplace_back()); !bad.ok()) return bad;
   }
   return tasks;
 }
@@ -38,17 +38,25 @@ void ServeQueues(CoreLoop* loop, Service* service) {
       (s->*method)(context, request, writer, loop->queue(), loop->queue(), tag);
     };
   };
-  auto info = [loop](const absl::StatusOr<core::QueueView>& view, v1::QueueInfo* response) -> Answer {
-    if (view.ok()) Fill(*view, loop->durability(), response);
+  auto info = [](const absl::StatusOr<core::QueueView>& view, v1::QueueInfo* response) -> Answer {
+    if (view.ok()) Fill(*view, response);
     return view.status();
   };
 
   ServeUnary<v1::CreateQueueRequest, v1::QueueInfo>(
       loop, on(&Service::RequestCreateQueue, service),
       [=](core::CallerId, const v1::CreateQueueRequest& request, v1::QueueInfo* response) -> Answer {
-        return info(
-            broker->CreateQueue(request.name(), OptionsOf(request.options()), request.allow_existing()),
-            response);
+        auto options = OptionsOf(request.options(), !loop->durable());
+        if (!options.ok()) return options.status();
+        return info(broker->CreateQueue(request.name(), *options, request.allow_existing()), response);
+      },
+      kNothingToFill);
+  ServeUnary<v1::UpdateQueueRequest, v1::QueueInfo>(
+      loop, on(&Service::RequestUpdateQueue, service),
+      [=](core::CallerId, const v1::UpdateQueueRequest& request, v1::QueueInfo* response) -> Answer {
+        auto changes = ChangesOf(request, !loop->durable());
+        if (!changes.ok()) return changes.status();
+        return info(broker->UpdateQueue(request.name(), *changes), response);
       },
       kNothingToFill);
   ServeUnary<v1::GetQueueRequest, v1::QueueInfo>(
@@ -64,7 +72,7 @@ void ServeQueues(CoreLoop* loop, Service* service) {
             request.page_size() == 0 ? 1000 : std::min<uint32_t>(request.page_size(), 1000);
         bool more = false;
         for (const auto& view : broker->ListQueues(request.prefix(), request.after(), limit, &more)) {
-          Fill(view, loop->durability(), response->add_queues());
+          Fill(view, response->add_queues());
         }
         response->set_more(more);
         return absl::OkStatus();
@@ -76,11 +84,7 @@ void ServeQueues(CoreLoop* loop, Service* service) {
         auto tasks = TasksOf(request);
         if (!tasks.ok()) return tasks.status();
         core::PutSpec spec;
-        spec.queue = request.queue();
-        spec.handler = broker->Intern(request.handler());
-        spec.content_type = broker->Intern(request.content_type());
-        spec.policy = PolicyOf(request.options());
-        spec.delay_ms = request.options().delay_ms();
+        SpecOf(request, broker, &spec);
         spec.timeout_ms = request.timeout_ms();
         spec.no_wait = request.no_wait();
         broker->Put(caller, spec, *std::move(tasks));
@@ -88,7 +92,8 @@ void ServeQueues(CoreLoop* loop, Service* service) {
       },
       [=](core::Reply& reply, v1::PutResponse* response) {
         for (core::TaskId id : reply.task_ids) response->add_task_ids(core::Raw(id));
-        response->set_durability(std::string(loop->durability()));
+        for (uint32_t place : reply.existing) response->add_existing(place);
+        response->set_durability(std::string(core::NameOf(reply.durability)));
       });
   ServeUnary<v1::GetRequest, v1::GetResponse>(
       loop, on(&Service::RequestGet, service),
@@ -99,7 +104,12 @@ void ServeQueues(CoreLoop* loop, Service* service) {
         spec.no_wait = request.no_wait();
         spec.lease_ms = request.lease_ms();
         spec.ack = request.ack();
-        broker->Get(caller, request.queue(), spec);
+        spec.session_id = request.session_id();
+        std::vector<core::QueueChoice> queues;
+        if (!request.queue().empty()) queues.push_back({request.queue(), 1});
+        for (const auto& each : request.queues())
+          queues.push_back({each.queue(), each.weight() == 0 ? 1 : each.weight()});
+        broker->Get(caller, queues, spec);
         return std::nullopt;
       },
       [](core::Reply& reply, v1::GetResponse* response) {
@@ -107,10 +117,16 @@ void ServeQueues(CoreLoop* loop, Service* service) {
       });
   ServeUnary<v1::DoneRequest, v1::DoneResponse>(
       loop, on(&Service::RequestDone, service),
-      [=](core::CallerId, const v1::DoneRequest& request, v1::DoneResponse*) -> Answer {
+      [=](core::CallerId, const v1::DoneRequest& request, v1::DoneResponse* response) -> Answer {
         auto leases = CheckedLeases(request.leases());
         if (!leases.ok()) return leases.status();
-        return broker->Done(request.queue(), *leases, request.result(), request.content_type());
+        auto follow_ups = FollowUpsOf(request.follow_ups(), broker);
+        if (!follow_ups.ok()) return follow_ups.status();
+        std::vector<core::TaskId> ids;
+        absl::Status done = broker->Done(request.queue(), *leases, request.result(), request.content_type(),
+                                         *std::move(follow_ups), &ids);
+        for (core::TaskId id : ids) response->add_follow_up_ids(core::Raw(id));
+        return done;
       },
       kNothingToFill);
   ServeUnary<v1::FailRequest, v1::FailResponse>(
@@ -137,6 +153,12 @@ void ServeQueues(CoreLoop* loop, Service* service) {
         return broker->Extend(request.queue(), *leases, request.lease_ms());
       },
       kNothingToFill);
+  ServeUnary<v1::ReportProgressRequest, v1::ReportProgressResponse>(
+      loop, on(&Service::RequestReportProgress, service),
+      [=](core::CallerId, const v1::ReportProgressRequest& request, v1::ReportProgressResponse*) -> Answer {
+        return broker->ReportProgress(request.queue(), LeaseOf(request.lease()), request.progress());
+      },
+      kNothingToFill);
   ServeUnary<v1::JoinRequest, v1::JoinResponse>(
       loop, on(&Service::RequestJoin, service),
       [=](core::CallerId caller, const v1::JoinRequest& request, v1::JoinResponse*) -> Answer {
@@ -148,6 +170,51 @@ void ServeQueues(CoreLoop* loop, Service* service) {
       loop, on(&Service::RequestClose, service),
       [=](core::CallerId, const v1::CloseRequest& request, v1::CloseResponse*) -> Answer {
         return broker->CloseQueue(request.queue());
+      },
+      kNothingToFill);
+  ServeUnary<v1::PauseRequest, v1::PauseResponse>(
+      loop, on(&Service::RequestPause, service),
+      [=](core::CallerId, const v1::PauseRequest& request, v1::PauseResponse*) -> Answer {
+        return broker->PauseQueue(request.queue(), true);
+      },
+      kNothingToFill);
+  ServeUnary<v1::ResumeRequest, v1::ResumeResponse>(
+      loop, on(&Service::RequestResume, service),
+      [=](core::CallerId, const v1::ResumeRequest& request, v1::ResumeResponse*) -> Answer {
+        return broker->PauseQueue(request.queue(), false);
+      },
+      kNothingToFill);
+  ServeUnary<v1::PeekRequest, v1::PeekResponse>(
+      loop, on(&Service::RequestPeek, service),
+      [=](core::CallerId caller, const v1::PeekRequest& request, v1::PeekResponse* response) -> Answer {
+        if (request.max_tasks() > 100)
+          return InvalidField("max_tasks",
+                              absl::StrCat("is ", request.max_tasks(), "; at most 100 is allowed"));
+        auto views = broker->Peek(request.queue(), std::max(1u, request.max_tasks()));
+        if (!views.ok()) return views.status();
+        std::vector<v1::TaskInfo*> evicted;
+        for (const core::TaskView& view : *views) {
+          v1::TaskInfo* task = response->add_tasks();
+          Fill(view, /*with_payload=*/true, task);
+          if (view.evicted) evicted.push_back(task);
+        }
+        return FillEvicted(loop, caller, std::move(evicted));
+      },
+      kNothingToFill);
+  ServeUnary<v1::RetryDeadRequest, v1::RetryDeadResponse>(
+      loop, on(&Service::RequestRetryDead, service),
+      [=](core::CallerId, const v1::RetryDeadRequest& request, v1::RetryDeadResponse* response) -> Answer {
+        auto retried = broker->RetryDead(request.queue(), request.limit());
+        if (retried.ok()) response->set_retried(*retried);
+        return retried.status();
+      },
+      kNothingToFill);
+  ServeUnary<v1::PurgeDeadRequest, v1::PurgeDeadResponse>(
+      loop, on(&Service::RequestPurgeDead, service),
+      [=](core::CallerId, const v1::PurgeDeadRequest& request, v1::PurgeDeadResponse* response) -> Answer {
+        auto purged = broker->PurgeDead(request.queue());
+        if (purged.ok()) response->set_purged(*purged);
+        return purged.status();
       },
       kNothingToFill);
   ServeUnary<v1::PurgeRequest, v1::PurgeResponse>(

@@ -6,6 +6,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "joinq/v1/admin.grpc.pb.h"
 #include "joinq/v1/queue.grpc.pb.h"
+#include "joinq/v1/session.grpc.pb.h"
 #include "joinq/v1/task.grpc.pb.h"
 #include "joinq/v1/worker.grpc.pb.h"
 #include "server/rpc/backup_thread.h"
@@ -17,6 +18,7 @@ namespace joinq::rpc {
 void ServeQueues(CoreLoop* loop, v1::QueueService::AsyncService* service);
 void ServeTasks(CoreLoop* loop, v1::TaskService::AsyncService* service);
 void ServeWorkers(CoreLoop* loop, v1::WorkerService::AsyncService* service);
+void ServeSessions(CoreLoop* loop, v1::SessionService::AsyncService* service);
 
 // What the operator's service tells of besides the core.
 struct AdminParts {

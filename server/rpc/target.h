@@ -29,6 +29,7 @@ class TargetMap {
  public:
   core::CallerId NewCaller() { return core::CallerId{next_++}; }
   void Add(core::CallerId caller, Target* target) { targets_[caller] = target; }
+  bool Has(core::CallerId caller) const { return targets_.contains(caller); }
   void Remove(core::CallerId caller) { targets_.erase(caller); }
   // Effects for callers that are gone are returned to the core or dropped.
   void Publish(core::Effects* effects, const std::function<void(const core::Delivery&)>& undelivered);

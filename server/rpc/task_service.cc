@@ -1,5 +1,7 @@
 // joinq.v1.TaskService: the producer's stream and stored results.
+#include "absl/strings/str_cat.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/evicted.h"
 #include "server/rpc/services.h"
 #include "server/rpc/stream.h"
 #include "server/rpc/unary.h"
@@ -36,12 +38,14 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     if (!fresh && message->acks_size() > 0) {
       // Tags and ids usually run in step: one range for a whole batch.
       v1::AckRange* last = message->mutable_acks(message->acks_size() - 1);
-      if (last->first_tag() + last->count() == ack.tag && last->first_task_id() + last->count() == task) {
+      if (!ack.existing && !last->existing() && last->first_tag() + last->count() == ack.tag &&
+          last->first_task_id() + last->count() == task) {
         last->set_count(last->count() + 1);
         return;
       }
     }
     v1::AckRange* range = message->add_acks();
+    range->set_existing(ack.existing);
     range->set_first_tag(ack.tag);
     range->set_first_task_id(task);
     range->set_count(1);
@@ -108,26 +112,15 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
  private:
   void Put(const v1::PutGroup& group) {
     core::Broker& broker = loop_->broker();
-    spec_.queue = group.queue();
-    spec_.handler = broker.Intern(group.handler());
-    spec_.content_type = broker.Intern(group.content_type());
-    spec_.policy = PolicyOf(group.options());
-    spec_.delay_ms = group.options().delay_ms();
+    SpecOf(group, &broker, &spec_);
     spec_.watch = group.watch();
     spec_.timeout_ms = group.timeout_ms();
     spec_.no_wait = group.no_wait();
     tasks_.clear();
     for (const auto& task : group.tasks()) {
-      core::NewTask& added = tasks_.emplace_back();
-      added.tag = task.tag();
-      added.payload = core::Blob(task.payload());
-      if (task.headers().empty()) continue;
-      auto headers = EncodeHeaders(task.headers());
-      if (headers.ok()) {
-        added.headers = *std::move(headers);
-      } else {
+      if (absl::Status bad = TaskOf(task, &tasks_.emplace_back()); !bad.ok()) {
         tasks_.pop_back();
-        broker.effects().put_refusals.push_back({id_, task.tag(), headers.status()});
+        broker.effects().put_refusals.push_back({id_, task.tag(), std::move(bad)});
       }
     }
     broker.PutStream(id_, spec_, tasks_);
@@ -137,6 +130,76 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
   core::PutSpec spec_;                // reused
   std::vector<core::NewTask> tasks_;  // reused
 };
+
+// Looking at single tasks, and deciding about them.
+void ServeTaskCalls(CoreLoop* loop, Service* service) {
+  core::Broker* broker = &loop->broker();
+  constexpr auto kNothingToFill = [](core::Reply&, auto*) {};
+  using Answer = std::optional<absl::Status>;
+  auto on = [loop](auto method, Service* s) {
+    return [=](auto* context, auto* request, auto* writer, void* tag) {
+      (s->*method)(context, request, writer, loop->queue(), loop->queue(), tag);
+    };
+  };
+  auto info = [](const absl::StatusOr<core::TaskView>& view, v1::TaskInfo* response) -> Answer {
+    if (view.ok()) Fill(*view, /*with_payload=*/false, response);
+    return view.status();
+  };
+  ServeUnary<v1::GetTaskRequest, v1::TaskInfo>(
+      loop, on(&Service::RequestGetTask, service),
+      [=](core::CallerId caller, const v1::GetTaskRequest& request, v1::TaskInfo* response) -> Answer {
+        auto view = broker->GetTask(core::TaskId{request.task_id()});
+        if (!view.ok()) return view.status();
+        Fill(*view, request.with_payload(), response);
+        if (!request.with_payload() || !view->evicted) return absl::OkStatus();
+        return FillEvicted(loop, caller, {response});
+      },
+      kNothingToFill);
+  ServeUnary<v1::ListTasksRequest, v1::ListTasksResponse>(
+      loop, on(&Service::RequestListTasks, service),
+      [=](core::CallerId, const v1::ListTasksRequest& request, v1::ListTasksResponse* response) -> Answer {
+        if (!v1::TaskState_IsValid(request.state()))
+          return InvalidField("state", absl::StrCat("has no value ", static_cast<int>(request.state())));
+        if (!request.queue().empty()) {
+          if (auto queue = broker->GetQueue(request.queue()); !queue.ok()) return queue.status();
+        }
+        core::TaskFilter filter;
+        filter.queue = request.queue();
+        filter.state = static_cast<core::TaskState>(request.state());
+        filter.after = request.after();
+        filter.newest_first = request.newest_first();
+        filter.limit = request.page_size() == 0 ? 100 : std::min<uint32_t>(request.page_size(), 1000);
+        uint64_t next = 0;
+        for (const auto& view : broker->ListTasks(filter, &next))
+          Fill(view, /*with_payload=*/false, response->add_tasks());
+        response->set_next(next);
+        return absl::OkStatus();
+      },
+      kNothingToFill);
+  ServeUnary<v1::CancelTaskRequest, v1::TaskInfo>(
+      loop, on(&Service::RequestCancelTask, service),
+      [=](core::CallerId, const v1::CancelTaskRequest& request, v1::TaskInfo* response) -> Answer {
+        return info(broker->CancelTask(core::TaskId{request.task_id()}), response);
+      },
+      kNothingToFill);
+  ServeUnary<v1::RetryTaskRequest, v1::TaskInfo>(
+      loop, on(&Service::RequestRetryTask, service),
+      [=](core::CallerId, const v1::RetryTaskRequest& request, v1::TaskInfo* response) -> Answer {
+        return info(broker->RetryTask(core::TaskId{request.task_id()}), response);
+      },
+      kNothingToFill);
+  ServeUnary<v1::WhyTaskRequest, v1::WhyTaskResponse>(
+      loop, on(&Service::RequestWhyTask, service),
+      [=](core::CallerId, const v1::WhyTaskRequest& request, v1::WhyTaskResponse* response) -> Answer {
+        auto why = broker->WhyTask(core::TaskId{request.task_id()});
+        if (!why.ok()) return why.status();
+        response->set_reason(static_cast<v1::WhyTaskResponse::Reason>(why->reason));
+        response->set_number(why->number);
+        response->set_text(why->text);
+        return absl::OkStatus();
+      },
+      kNothingToFill);
+}
 
 }  // namespace
 
@@ -164,6 +227,7 @@ void ServeTasks(CoreLoop* loop, Service* service) {
         response->set_queue(reply.queue.str());
         response->set_handler(reply.handler.str());
       });
+  ServeTaskCalls(loop, service);
 }
 
 }  // namespace joinq::rpc

@@ -29,8 +29,7 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
 
   void Delivered(const core::Delivery& delivery) override {
     bool fresh = false;
-    v1::WorkResponse* message =
-        writer_.Gather(kDeliveryBytes + delivery.payload.size() + delivery.headers.size(), &fresh);
+    v1::WorkResponse* message = writer_.Gather(kDeliveryBytes + delivery.payload.footprint(), &fresh);
     if (fresh || message->groups().empty() || !(delivery.queue == queue_) ||
         !(delivery.handler == handler_) || !(delivery.content_type == content_type_)) {
       queue_ = delivery.queue;
@@ -47,7 +46,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     task->set_sequence(delivery.token.sequence);
     task->set_attempt(delivery.attempt);
     task->set_payload(delivery.payload.view().data(), delivery.payload.size());
-    if (!delivery.headers.empty()) DecodeHeaders(delivery.headers.view(), task->mutable_headers());
+    if (!delivery.payload.headers().empty())
+      DecodeHeaders(delivery.payload.headers(), task->mutable_headers());
   }
 
   void CompletionsAcked(const core::CompletionsAck& ack) override {
@@ -71,9 +71,13 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     } else if (!broker.IsCurrent(id_)) {
       return absl::AbortedError("this worker's session has ended, or another stream of it has taken over");
     }
-    broker.WorkerHeard(id_);
+    broker.SessionHeard(id_);
     if (request.has_status()) broker.WorkerReports(id_, StatusOf(request.status()));
     if (request.draining()) broker.WorkerDrains(id_);
+    for (const auto& report : request.progress()) {
+      broker.WorkerProgress(id_, {core::TaskId{report.task_id()}, {report.epoch(), report.sequence()}},
+                            report.progress());
+    }
     if (request.completions_seq() > 0) Complete(request);
     if (request.credit() > 0) broker.WorkerCredit(id_, request.credit());
     return absl::OkStatus();
@@ -107,6 +111,7 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
       switch (completion.verdict()) {
         case v1::Completion::DONE:
           added.verdict = core::Verdict::kDone;
+          if (!completion.follow_ups().empty()) FollowUps(completion, &added);
           break;
         case v1::Completion::RELEASED:
           added.verdict = core::Verdict::kReleased;
@@ -118,6 +123,19 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
       }
     }
     loop_->broker().WorkerCompletions(id_, request.completions_seq(), completions_);
+  }
+
+  // Follow-ups that cannot even be read make the attempt a failed one.
+  void FollowUps(const v1::Completion& completion, core::Completion* added) {
+    auto follow_ups = FollowUpsOf(completion.follow_ups(), &loop_->broker());
+    if (follow_ups.ok()) {
+      added->follow_ups = *std::move(follow_ups);
+      return;
+    }
+    added->verdict = core::Verdict::kFailed;
+    added->error.kind = core::FailureKind::kHandlerError;
+    added->error.message = std::string(follow_ups.status().message());
+    added->error.final = true;
   }
 
   bool greeted_ = false;

@@ -9,7 +9,7 @@ constexpr CallerId kStream{50};
 
 std::vector<NewTask> Tagged(std::initializer_list<uint64_t> tags) {
   std::vector<NewTask> tasks;
-  for (uint64_t tag : tags) tasks.push_back({tag, Blob("p" + std::to_string(tag)), {}});
+  for (uint64_t tag : tags) tasks.push_back({tag, Blob("p" + std::to_string(tag)), {}, {}});
   return tasks;
 }
 

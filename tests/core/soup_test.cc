@@ -138,8 +138,8 @@ class Soup {
         broker.CallerGone(Draw(4) == 0 ? kWorker : Draw(4) == 0 ? kProducer : AnyCaller());
         break;
       case 13: {
-        WorkerProfile profile;
-        profile.worker_id = 5;
+        SessionProfile profile;
+        profile.id = 5;
         profile.name = "w";
         profile.queues = {queue};
         if (broker.AttachWorker(kWorker, profile, {}).ok())
@@ -197,7 +197,8 @@ class Soup {
     bool more = false;
     for (const QueueView& view : core_.broker().ListQueues("", "", 100, &more)) {
       const QueueStats& stats = view.stats;
-      ASSERT_EQ(stats.put_total, stats.unfinished() + stats.done_total + stats.dead + stats.cancelled_total)
+      ASSERT_EQ(stats.put_total, stats.unfinished() + stats.done_total + stats.dead + stats.cancelled_total +
+                                     stats.expired_total - stats.retried_total)
           << view.name;
       if (view.options.maxsize == 0) continue;
       // Only what comes back to its queue may exceed the bound.

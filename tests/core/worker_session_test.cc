@@ -5,16 +5,16 @@ namespace {
 
 using testing::CoreHarness;
 
-WorkerProfile Profile(uint64_t id, std::vector<std::string> queues = {"q"}, uint32_t concurrency = 2) {
-  WorkerProfile profile;
-  profile.worker_id = id;
+SessionProfile Profile(uint64_t id, std::vector<std::string> queues = {"q"}, uint32_t concurrency = 2) {
+  SessionProfile profile;
+  profile.id = id;
   profile.name = "w" + std::to_string(id);
   profile.queues = std::move(queues);
   profile.concurrency = concurrency;
   return profile;
 }
 
-void Attach(CoreHarness& core, CallerId stream, const WorkerProfile& profile, uint32_t credit) {
+void Attach(CoreHarness& core, CallerId stream, const SessionProfile& profile, uint32_t credit) {
   core.Do([&](Broker& broker) {
     ASSERT_TRUE(broker.AttachWorker(stream, profile, {}).ok());
     broker.WorkerCredit(stream, credit);
@@ -74,7 +74,7 @@ TEST(Worker, CompletionsEndTasksAndAreAcknowledgedByNumber) {
   Effects put =
       core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
   ASSERT_EQ(put.deliveries.size(), 1u);
-  const Completion done = DoneOf(put.deliveries[0]);
+  Completion done = DoneOf(put.deliveries[0]);
   effects = core.Do([&](Broker& broker) { broker.WorkerCompletions(CallerId{1}, 1, {&done, 1}); });
   ASSERT_EQ(effects.completion_acks.size(), 1u);
   EXPECT_EQ(effects.completion_acks[0].completions_seq, 1u);
@@ -136,7 +136,7 @@ TEST(Worker, SilenceIsDeathAndAWordIsLife) {
   core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
   for (int i = 0; i < 40; ++i) {
     core.Advance(1000);
-    core.Do([](Broker& broker) { broker.WorkerHeard(CallerId{1}); });
+    core.Do([](Broker& broker) { broker.SessionHeard(CallerId{1}); });
   }
   EXPECT_EQ(core.Stats("q").leased, 1u);
   for (int i = 0; i < 16; ++i) core.Advance(1000);

@@ -1,121 +1,210 @@
 #include "server/storage/record_codec.h"
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
-#include "tests/support/core_harness.h"
+#include <random>
+
+#include "server/storage/memory_store.h"
+#include "server/storage/recovery.h"
 
 namespace joinq::storage {
 namespace {
 
-// Writes down what it is told.
+using core::Millis;
+using core::Time;
+
+// Copies what matters of each record into lines of text.
 class Recorder final : public core::JournalSink {
  public:
-  void QueueCreated(const core::QueueRecord& queue) override { said.push_back("created " + queue.name); }
-  void QueueClosed(core::QueueId queue) override { said.push_back("closed " + std::to_string(Raw(queue))); }
-  void QueueDeleted(core::QueueId queue) override { said.push_back("deleted " + std::to_string(Raw(queue))); }
-  void TaskPut(const core::TaskRecord& task) override {
-    said.push_back("put " + std::to_string(Raw(task.id)) + " " + std::string(task.payload) + " " +
-                   std::string(task.handler) + " " + std::to_string(task.tag) + " " +
-                   std::to_string(task.when.time_since_epoch().count()) + " " +
-                   std::to_string(task.policy.result_ttl_ms));
+  void QueueCreated(const core::QueueRecord& queue) override { Add("created ", queue.name); }
+  void QueueChanged(const core::QueueRecord& queue) override {
+    Add("changed ", queue.name, queue.paused ? " paused" : "", queue.closed ? " closed" : "");
   }
-  void TaskRetried(const core::TaskRecord& task) override {
-    said.push_back("retried " + std::to_string(Raw(task.id)) + " " + std::to_string(task.attempts) + " " +
-                   task.error->message);
+  void QueueDeleted(core::QueueId queue) override { Add("deleted ", std::to_string(Raw(queue))); }
+  void TaskPut(const core::TaskRecord& task) override {
+    Add("put ", std::to_string(Raw(task.id)), " ", std::string(task.headers), "|", std::string(task.payload),
+        " ", std::string(task.handler), " ", std::string(task.unique_key), " ", std::string(task.request_id),
+        " ", std::to_string(task.policy.priority), " ", std::to_string(task.tag));
+  }
+  void TaskChanged(const core::ProgressRecord& task) override {
+    Add("changed ", std::to_string(Raw(task.id)), " ", std::to_string(static_cast<int>(task.state)), " ",
+        task.error == nullptr ? "" : task.error->message, " ", std::to_string(task.history.size()), " ",
+        std::to_string(task.completed.token.sequence), task.buried ? " buried" : "");
   }
   void TaskEnded(const core::EndRecord& end) override {
-    said.push_back("ended " + std::to_string(Raw(end.id)) + " " + std::string(end.payload) +
-                   (end.error ? end.error->detail : ""));
+    Add("ended ", std::to_string(Raw(end.id)), " ", std::string(end.payload), " ",
+        end.error == nullptr ? "" : end.error->message, " ", std::to_string(end.completed.token.sequence));
   }
-  std::vector<std::string> said;
+  void TaskDropped(core::TaskId task) override { Add("dropped ", std::to_string(Raw(task))); }
+  void LeaseMarked(const core::LeaseRecord& lease) override {
+    Add("marked ", std::to_string(Raw(lease.task)), " ", std::to_string(lease.session), " ",
+        std::to_string(lease.token.sequence));
+  }
+  std::vector<std::string> lines;
+
+ private:
+  template <typename... T>
+  void Add(const T&... parts) {
+    std::string line;
+    ((line += parts), ...);
+    lines.push_back(line);
+  }
 };
 
-std::string SampleEntry() {
+// One record of every kind.
+std::string EveryRecord() {
   BatchEncoder encoder;
   core::QueueRecord queue;
-  queue.id = core::QueueId{3};
-  queue.name = "images";
+  queue.id = core::QueueId{7};
+  queue.name = "q";
   encoder.QueueCreated(queue);
+  queue.paused = queue.closed = true;
+  encoder.QueueChanged(queue);
+  core::TaskError error{core::FailureKind::kCrash, "boom", "detail", true};
+  const core::Attempt attempt{1, Time(Millis(5)), core::FailureKind::kCrash, "boom", "w"};
   core::TaskRecord task;
-  task.id = core::TaskId{1ull << 40};
+  task.id = core::TaskId{300};
   task.queue = queue.id;
-  const std::string payload("a\0b", 3);
-  task.payload = payload;
-  task.handler = "resize";
-  task.tag = 127;
-  task.when = core::Time(core::Millis(1'700'000'000'123));
-  task.policy.result_ttl_ms = 128;
+  task.headers = "h";
+  task.payload = "payload";
+  task.handler = "upper";
+  task.policy.priority = -7;
+  task.producer_id = 9;
+  task.tag = 4;
+  task.expires = Time(Millis(1000));
+  task.unique_key = "u";
+  task.request_id = "r";
   encoder.TaskPut(task);
-  core::TaskError error;
-  error.message = "boom";
-  error.detail = "tail";
-  task.error = &error;
-  task.attempts = 300;
-  encoder.TaskRetried(task);
+  core::ProgressRecord progress;
+  progress.id = task.id;
+  progress.state = core::TaskState::kDead;
+  progress.outcome = core::Outcome::kCrashed;
+  progress.error = &error;
+  progress.history = {&attempt, 1};
+  progress.completed = {{3, 12}, core::Verdict::kFailed};
+  progress.buried = true;
+  encoder.TaskChanged(progress);
   core::EndRecord end;
   end.id = task.id;
   end.queue = queue.id;
   end.kept = true;
-  end.payload = "result ";
+  end.payload = "result";
   end.error = &error;
+  end.completed = {{3, 13}, core::Verdict::kDone};
   encoder.TaskEnded(end);
-  encoder.QueueClosed(queue.id);
+  encoder.LeaseMarked({task.id, 77, core::SessionKind::kWorker, {3, 14}, core::kNever, 2});
+  encoder.TaskDropped(task.id);
   encoder.QueueDeleted(queue.id);
   return encoder.batch().entry;
 }
 
-TEST(RecordCodec, AnEntryReadsAsItWasWritten) {
+std::vector<std::string> Read(std::string_view entry, int* bad) {
   Recorder recorder;
-  ASSERT_TRUE(DecodeEntry(SampleEntry(), &recorder).ok());
-  const std::string id = std::to_string(1ull << 40);
-  EXPECT_THAT(
-      recorder.said,
-      ::testing::ElementsAre(
-          "created images", "put " + id + " " + std::string("a\0b", 3) + " resize 127 1700000000123 128",
-          "retried " + id + " 300 boom", "ended " + id + " result tail", "closed 3", "deleted 3"));
+  DecodeEntry(entry, &recorder, [bad](std::string_view, const absl::Status& why) {
+    EXPECT_EQ(why.code(), absl::StatusCode::kDataLoss);
+    ++*bad;
+  });
+  return recorder.lines;
 }
 
-TEST(RecordCodec, EveryTruncationIsAnErrorOrAPrefixAndNeverACrash) {
-  const std::string entry = SampleEntry();
-  Recorder whole;
-  ASSERT_TRUE(DecodeEntry(entry, &whole).ok());
-  for (size_t size = 0; size < entry.size(); ++size) {
-    Recorder recorder;
-    const absl::Status status = DecodeEntry(std::string_view(entry).substr(0, size), &recorder);
-    EXPECT_LE(recorder.said.size(), whole.said.size());
-    if (status.ok()) {
-      EXPECT_TRUE(std::equal(recorder.said.begin(), recorder.said.end(), whole.said.begin()));
-    }
+TEST(RecordCodec, EveryRecordComesBackAsItWas) {
+  int bad = 0;
+  EXPECT_EQ(
+      Read(EveryRecord(), &bad),
+      (std::vector<std::string>{"created q", "changed q paused closed", "put 300 h|payload upper u r -7 4",
+                                "changed 300 5 boom 1 12 buried", "ended 300 result boom 13",
+                                "marked 300 77 14", "dropped 300", "deleted 7"}));
+  EXPECT_EQ(bad, 0);
+}
+
+TEST(RecordCodec, ARecordThatCannotBeReadIsPassedOverAndTheOthersAreRead) {
+  std::string entry = EveryRecord();
+  entry[4] = 99;  // the type of the first record
+  int bad = 0;
+  EXPECT_EQ(Read(entry, &bad).size(), 7u);
+  EXPECT_EQ(bad, 1);
+}
+
+TEST(RecordCodec, ATruncatedEntryLosesItsTailAndSaysSo) {
+  const std::string entry = EveryRecord();
+  int bad = 0;
+  const size_t whole = Read(entry, &bad).size();
+  for (size_t size = 1; size < entry.size(); ++size) {
+    bad = 0;
+    const size_t read = Read(std::string_view(entry).substr(0, size), &bad).size();
+    EXPECT_LT(read, whole);
+    EXPECT_LE(bad, 1);
   }
 }
 
-TEST(RecordCodec, EveryFlippedByteIsSurvived) {
-  const std::string entry = SampleEntry();
-  struct Nothing final : core::JournalSink {
-    void QueueCreated(const core::QueueRecord&) override {}
-    void QueueClosed(core::QueueId) override {}
-    void QueueDeleted(core::QueueId) override {}
-    void TaskPut(const core::TaskRecord&) override {}
-    void TaskRetried(const core::TaskRecord&) override {}
-    void TaskEnded(const core::EndRecord&) override {}
-  } nothing;
-  for (size_t at = 0; at < entry.size(); ++at) {
-    for (int bit = 0; bit < 8; ++bit) {
-      std::string damaged = entry;
-      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
-      (void)DecodeEntry(damaged, &nothing);  // no crash, no endless loop
-    }
+TEST(RecordCodec, EveryFlippedBitIsSurvived) {
+  const std::string entry = EveryRecord();
+  for (size_t i = 0; i < entry.size() * 8; ++i) {
+    std::string flipped = entry;
+    flipped[i / 8] = static_cast<char>(flipped[i / 8] ^ 1 << i % 8);
+    int bad = 0;
+    Read(flipped, &bad);
   }
 }
 
-TEST(RecordCodec, UnknownRecordsAndRowsAreDataLoss) {
-  Recorder recorder;
-  EXPECT_EQ(DecodeEntry("\x63", &recorder).code(), absl::StatusCode::kDataLoss);
-  core::NullChangeSink sink;
-  core::Broker broker({}, 1, 1, &sink, 1);
-  core::Restorer restorer(&broker);
-  EXPECT_EQ(DecodeRow("z1", "x", &restorer).code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(DecodeRow("t12345678", "", &restorer).code(), absl::StatusCode::kDataLoss);
+TEST(RecordCodec, APayloadIsFoundInItsRow) {
+  BatchEncoder encoder;
+  core::TaskRecord task;
+  task.id = core::TaskId{1};
+  task.queue = core::QueueId{1};
+  task.headers = "headers";
+  task.payload = "payload";
+  encoder.PutTaskRow(task, 17);
+  auto row = DecodePayload(encoder.batch().row_puts[0].value);
+  ASSERT_TRUE(row.ok());
+  EXPECT_EQ(row->headers, "headers");
+  EXPECT_EQ(row->payload, "payload");
+  EXPECT_EQ(encoder.batch().row_puts[0].key, RowKey(task.id));
+}
+
+// A store with one queue, three tasks and one record that nobody can read.
+TEST(Recovery, DamagedRecordsAreSetAsideOnceAndTheRestIsServed) {
+  auto disk = std::make_shared<MemoryStore::Disk>();
+  const Time now(Millis(1'000'000));
+  {
+    MemoryStore store(disk);
+    auto acquired = store.Acquire(0, "test");
+    BatchEncoder encoder;
+    core::Broker broker({}, acquired->epoch, acquired->next_entry, &encoder, 1);
+    broker.BeginRound(now);
+    ASSERT_TRUE(broker.CreateQueue("q", {}, false).ok());
+    core::PutSpec spec;
+    spec.queue = "q";
+    for (int i = 0; i < 3; ++i) broker.Put(core::CallerId{1}, spec, std::vector<core::NewTask>(1));
+    broker.Tick();
+    encoder.batch().entry_number = broker.journal_position() + 1;
+    broker.EndRound();
+    ASSERT_EQ(store.Commit(0, acquired->epoch, 1, encoder.batch()).outcome, CommitOutcome::kDurable);
+  }
+  // The type of the last record becomes one that does not exist.
+  std::string& entry = disk->entries.begin()->second;
+  uint32_t size = 0;
+  size_t last = 0;
+  for (size_t at = 0; at < entry.size(); at += 4 + size) {
+    last = at;
+    std::memcpy(&size, entry.data() + at, 4);
+  }
+  entry[last + 4] = 120;
+  for (uint64_t start = 1; start <= 2; ++start) {
+    MemoryStore store(disk);
+    auto acquired = store.Acquire(0, "test");
+    BatchEncoder encoder;
+    core::Broker broker({}, acquired->epoch, acquired->next_entry, &encoder, 1);
+    auto recovered = Recover(&store, 0, now, &broker);
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    EXPECT_EQ(recovered->set_aside, 1u);
+    EXPECT_EQ(recovered->newly_set_aside, start == 1 ? 1u : 0u);
+    EXPECT_EQ(broker.GetQueue("q")->stats.ready, 2u);
+    EXPECT_EQ(broker.GetQueue("q")->stats.put_total, 2u);
+    if (!recovered->aside.empty()) {
+      ASSERT_EQ(store.Commit(0, acquired->epoch, 1, recovered->aside).outcome, CommitOutcome::kDurable);
+    }
+  }
 }
 
 }  // namespace

@@ -5,15 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "server/core/broker.h"
-#include "server/core/restorer.h"
 #include "server/storage/memory_store.h"
 #include "server/storage/record_codec.h"
+#include "server/storage/recovery.h"
 
 namespace joinq::testing {
 
@@ -24,34 +25,33 @@ class CoreHarness {
   // Forgets everything that was not committed and comes back from the store.
   void Restart() {
     broker_.reset();
-    encoder_.batch().Clear();
+    encoder_.Reset();
+    loads_.clear();
     store_ = std::make_unique<storage::MemoryStore>(disk_);
     auto acquired = store_->Acquire(0, "test");
     ASSERT_TRUE(acquired.ok());
     epoch_ = acquired->epoch;
     seq_ = 0;
     broker_ = std::make_unique<core::Broker>(limits_, acquired->epoch, acquired->next_entry, &encoder_, 1);
-    core::Restorer restorer(broker_.get());
-    ASSERT_TRUE(
-        store_->ScanRows(0, [&](auto key, auto value) { return storage::DecodeRow(key, value, &restorer); })
-            .ok());
-    ASSERT_TRUE(store_
-                    ->ScanEntries(0, 0,
-                                  [&](uint64_t number, std::string_view entry) {
-                                    restorer.BeginEntry(number, entry.size());
-                                    auto status = storage::DecodeEntry(entry, &restorer);
-                                    restorer.EndEntry();
-                                    return status;
-                                  })
-                    .ok());
-    restorer.Finish(now);
-    EXPECT_EQ(restorer.orphans(), 0u);
-    EXPECT_EQ(broker_->CheckInvariants(), "");
+    auto recovered = storage::Recover(store_.get(), 0, now, broker_.get());
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    EXPECT_EQ(recovered->orphans, 0u);
+    EXPECT_EQ(recovered->set_aside, expected_set_aside);
+    if (!recovered->aside.empty()) {
+      ASSERT_EQ(store_->Commit(0, epoch_, ++seq_, recovered->aside).outcome,
+                storage::CommitOutcome::kDurable);
+    }
   }
 
+  // One round, committed; then as many as it takes to read the payloads that were asked for.
   core::Effects Do(const std::function<void(core::Broker&)>& operations) {
     core::Effects effects = DoWithoutCommit(operations);
     Commit();
+    while (!loads_.empty()) {
+      const std::vector<core::TaskId> loads = std::exchange(loads_, {});
+      Append(DoWithoutCommit([&](core::Broker& broker) { Load(broker, loads); }), &effects);
+      Commit();
+    }
     return effects;
   }
   core::Effects DoWithoutCommit(const std::function<void(core::Broker&)>& operations) {
@@ -59,14 +59,19 @@ class CoreHarness {
     operations(*broker_);
     next_tick = broker_->Tick();
     EXPECT_EQ(broker_->CheckInvariants(), "");
-    return std::exchange(broker_->effects(), {});
+    core::Effects effects = std::exchange(broker_->effects(), {});
+    loads_.insert(loads_.end(), effects.loads.begin(), effects.loads.end());
+    return effects;
   }
   void Commit() {
     if (encoder_.batch().empty()) return;
     encoder_.batch().entry_number = broker_->journal_position() + 1;
     broker_->EndRound();
+    last_sync = encoder_.batch().sync;
     ASSERT_EQ(store_->Commit(0, epoch_, ++seq_, encoder_.batch()).outcome, storage::CommitOutcome::kDurable);
-    encoder_.batch().Clear();
+    encoder_.Reset();
+    broker_->Committed();
+    EXPECT_EQ(broker_->CheckInvariants(), "");
   }
   core::Effects Advance(int64_t ms) {
     now += core::Millis(ms);
@@ -128,13 +133,45 @@ class CoreHarness {
   storage::MemoryStore::Disk& disk() { return *disk_; }
   core::Time now{core::Millis(1'700'000'000'000)};
   core::Time next_tick{};
+  bool last_sync = false;           // whether the last commit asked for it
+  uint64_t expected_set_aside = 0;  // records, at a restart
 
  private:
+  void Load(core::Broker& broker, const std::vector<core::TaskId>& loads) {
+    for (core::TaskId id : loads) {
+      const std::string key = storage::RowKey(id);
+      bool found = false;
+      EXPECT_TRUE(store_
+                      ->ReadRows(0, {&key, 1},
+                                 [&](size_t, std::string_view value) {
+                                   auto row = storage::DecodePayload(value);
+                                   ASSERT_TRUE(row.ok());
+                                   found = true;
+                                   broker.PayloadLoaded(id, row->headers, row->payload);
+                                 })
+                      .ok());
+      if (!found) broker.PayloadLost(id);
+    }
+  }
+  static void Append(core::Effects more, core::Effects* to) {
+    const auto add = [](auto& from, auto& onto) {
+      std::move(from.begin(), from.end(), std::back_inserter(onto));
+    };
+    add(more.put_acks, to->put_acks);
+    add(more.put_refusals, to->put_refusals);
+    add(more.deliveries, to->deliveries);
+    add(more.results, to->results);
+    add(more.completion_acks, to->completion_acks);
+    add(more.cancels, to->cancels);
+    add(more.replies, to->replies);
+  }
+
   const core::Limits limits_;
   std::shared_ptr<storage::MemoryStore::Disk> disk_ = std::make_shared<storage::MemoryStore::Disk>();
   std::unique_ptr<storage::MemoryStore> store_;
   storage::BatchEncoder encoder_;
   std::unique_ptr<core::Broker> broker_;
+  std::vector<core::TaskId> loads_;  // payloads that were asked for
   uint64_t epoch_ = 0, seq_ = 0;
 };
 
