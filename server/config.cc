@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -25,11 +27,32 @@ struct Flags {
   std::string log_level = "info";
   uint32_t max_payload = kPayloadBytesMaxDefault;
   uint64_t memory_limit_mib = 4096;
+  uint64_t memory_budget_mib = 1024;
+  std::optional<uint64_t> disk_low_mib, disk_critical_mib;
   double worker_grace = 3;
   double worker_timeout = 15;
 };
 
 constexpr uint32_t kPayloadBytesMaxMax = 3 << 20;  // so that one fits a message
+
+constexpr uint64_t kMibMax = 1 << 24;
+constexpr uint64_t kMemoryBudgetMibMin = 8;
+
+absl::Status CheckDisk(const Flags& flags, storage::DiskLimits* disk) {
+  for (auto [name, mib, bytes] : {std::tuple{"--disk-low", flags.disk_low_mib, &disk->low},
+                                  {"--disk-critical", flags.disk_critical_mib, &disk->critical}}) {
+    if (!mib.has_value()) continue;
+    if (*mib > kMibMax) {
+      return InvalidField(
+          name, absl::StrCat("is ", *mib, "; it must be from 0, which is off, to ", kMibMax, " MiB"));
+    }
+    *bytes = *mib << 20;
+  }
+  if (disk->low.value_or(0) != 0 && disk->critical.value_or(0) > *disk->low) {
+    return InvalidField("--disk-critical", "is more than --disk-low");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<ServerConfig> Check(const Flags& flags) {
   ServerConfig config;
@@ -64,11 +87,17 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
                                                       kPayloadBytesMaxMax, " bytes"));
   }
   config.limits.max_payload_bytes = flags.max_payload;
-  if (flags.memory_limit_mib < 1 || flags.memory_limit_mib > (1 << 24)) {
+  if (flags.memory_limit_mib < 1 || flags.memory_limit_mib > kMibMax) {
     return InvalidField("--memory-limit", absl::StrCat("is ", flags.memory_limit_mib,
-                                                       "; it must be from 1 to ", 1 << 24, " MiB"));
+                                                       "; it must be from 1 to ", kMibMax, " MiB"));
   }
   config.limits.memory_bytes = flags.memory_limit_mib << 20;
+  if (flags.memory_budget_mib < kMemoryBudgetMibMin || flags.memory_budget_mib > kMibMax) {
+    return InvalidField("--memory-budget", absl::StrCat("is ", flags.memory_budget_mib, "; it must be from ",
+                                                        kMemoryBudgetMibMin, " to ", kMibMax, " MiB"));
+  }
+  config.memory_budget_bytes = flags.memory_budget_mib << 20;
+  if (absl::Status bad = CheckDisk(flags, &config.disk); !bad.ok()) return bad;
   auto grace = SecondsToMs("--worker-grace", flags.worker_grace);
   if (!grace.ok()) return grace.status();
   config.limits.worker_grace = core::Millis(*grace);
@@ -124,6 +153,19 @@ std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
       ->envname("JOINQ_MEMORY_LIMIT")
       ->type_name("MIB")
       ->capture_default_str();
+  app.add_option("--memory-budget", flags.memory_budget_mib,
+                 "MiB of payloads kept in memory; others are on disk until they are needed")
+      ->envname("JOINQ_MEMORY_BUDGET")
+      ->type_name("MIB")
+      ->capture_default_str();
+  app.add_option("--disk-low", flags.disk_low_mib,
+                 "free MiB below which puts are refused, 0 for never [the lesser of 10 % and 1024]")
+      ->envname("JOINQ_DISK_LOW")
+      ->type_name("MIB");
+  app.add_option("--disk-critical", flags.disk_critical_mib,
+                 "free MiB below which only completions are taken, 0 for never [the lesser of 2.5 % and 256]")
+      ->envname("JOINQ_DISK_CRITICAL")
+      ->type_name("MIB");
   app.add_option("--worker-grace", flags.worker_grace,
                  "seconds a worker has to reconnect before its tasks go to others")
       ->envname("JOINQ_WORKER_GRACE")

@@ -8,6 +8,7 @@
 
 #include "common/net_address.h"
 #include "server/core/broker.h"
+#include "server/storage/disk_space.h"
 
 namespace joinq {
 
@@ -21,6 +22,8 @@ struct ServerConfig {
   std::string port_file;           // empty: none
   std::string log_level;
   core::Limits limits;
+  uint64_t memory_budget_bytes = 1ull << 30;  // payload bytes kept in memory
+  storage::DiskLimits disk;
 };
 
 // The configuration, or the exit status to end with: 0 after --help and

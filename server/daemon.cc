@@ -2,10 +2,12 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -14,6 +16,7 @@
 #include "server/rpc/core_loop.h"
 #include "server/rpc/grpc_server.h"
 #include "server/storage/data_directory.h"
+#include "server/storage/disk_space.h"
 #include "server/storage/memory_store.h"
 #include "server/storage/rocksdb_store.h"
 #include "spdlog/spdlog.h"
@@ -24,6 +27,7 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::chrono::seconds kStopPatience{20};
+constexpr std::chrono::seconds kDiskCheckEvery{1};
 
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "joinqd: %s\n", std::string(status.message()).c_str());
@@ -65,8 +69,14 @@ void DumpState(rpc::CoreLoop* loop) {
 // acknowledged is on disk). USR1 dumps the state to the log.
 class SignalHandler {
  public:
-  SignalHandler(asio::io_context* io, rpc::CoreLoop* loop, rpc::GrpcServer* grpc, http::HttpServer* http)
-      : signals_(*io, SIGTERM, SIGINT, SIGQUIT), watchdog_(*io), loop_(loop), grpc_(grpc), http_(http) {
+  // `on_stop` is called once, on the Asio thread: nothing may be posted to the loop after it.
+  SignalHandler(asio::io_context* io, rpc::CoreLoop* loop, rpc::GrpcServer* grpc,
+                std::function<void()> on_stop)
+      : signals_(*io, SIGTERM, SIGINT, SIGQUIT),
+        watchdog_(*io),
+        loop_(loop),
+        grpc_(grpc),
+        on_stop_(std::move(on_stop)) {
     signals_.add(SIGUSR1);
     signals_.add(SIGHUP);
     Wait();
@@ -93,7 +103,7 @@ class SignalHandler {
     }
     stopping_ = true;
     spdlog::info("stopping");
-    if (http_ != nullptr) http_->Detach();
+    on_stop_();
     watchdog_.expires_after(kStopPatience);
     watchdog_.async_wait([](const boost::system::error_code& error) {
       if (error) return;
@@ -107,9 +117,34 @@ class SignalHandler {
   asio::steady_timer watchdog_;
   rpc::CoreLoop* const loop_;
   rpc::GrpcServer* const grpc_;
-  http::HttpServer* const http_;
+  const std::function<void()> on_stop_;
   bool stopping_ = false;
 };
+
+// Looks at the disk every second, on the Asio thread, from Start on.
+class DiskTimer {
+ public:
+  DiskTimer(asio::io_context* io, storage::DiskWatch* watch) : timer_(*io), watch_(watch) {}
+  void Start() {
+    watch_->Check();
+    timer_.expires_after(kDiskCheckEvery);
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error && !stopped_) Start();
+    });
+  }
+  void Stop() {
+    stopped_ = true;
+    timer_.cancel();
+  }
+
+ private:
+  asio::steady_timer timer_;
+  storage::DiskWatch* const watch_;
+  bool stopped_ = false;
+};
+
+// What the core is told when the disk fills or empties. Core thread.
+using DiskLevelHook = std::function<void(storage::DiskLevel)>;
 
 }  // namespace
 
@@ -132,7 +167,15 @@ int RunBroker(const ServerConfig& config) {
   }
   auto loop = rpc::CoreLoop::Open({config.limits, store.get(), std::random_device{}()});
   if (!loop.ok()) return Fail(loop.status());
-  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(), {config.version, nullptr});
+  const DiskLevelHook on_disk_level = [](storage::DiskLevel level) {
+    if (level == storage::DiskLevel::kOk) return spdlog::info("disk: there is room again");
+    spdlog::warn("disk: {}", storage::NameOf(level));
+  };
+  storage::DiskWatch disk(
+      config.disk, [&config] { return storage::AskDiskSpace(config.data_directory); },
+      [&](storage::DiskLevel level) { (*loop)->Post([&, level] { on_disk_level(level); }); });
+  const bool durable = !config.data_directory.empty();
+  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(), {config.version, durable ? &disk : nullptr});
   if (!grpc.ok()) return Fail(grpc.status());
   asio::io_context io(1);
   std::unique_ptr<http::HttpServer> http;
@@ -145,7 +188,12 @@ int RunBroker(const ServerConfig& config) {
     }
     http = *std::move(started);
   }
-  SignalHandler signals(&io, loop->get(), grpc->get(), http.get());
+  DiskTimer disk_timer(&io, &disk);
+  SignalHandler signals(&io, loop->get(), grpc->get(), [&] {
+    if (http != nullptr) http->Detach();
+    disk_timer.Stop();
+  });
+  if (durable) asio::post(io, [&] { disk_timer.Start(); });
   auto work = asio::make_work_guard(io);
   std::thread asio_thread([&io] { io.run(); });
   absl::Status status;

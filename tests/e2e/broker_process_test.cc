@@ -70,6 +70,11 @@ TEST(BrokerProcess, RefusesWhatItCannotServe) {
   ExpectRefusal(RunProgram({"joinqd"}), 2, "--data");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--data", "x"}), 2, "--memory");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--restore", "x"}), 2, "--restore");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--salvage"}), 2, "--salvage");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--memory-budget", "7"}), 2, "--memory-budget");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--disk-low", "x"}), 2, "--disk-low");
+  ExpectRefusal(RunProgram({"joinqd", "--memory", "--disk-low", "1", "--disk-critical", "2"}), 2,
+                "--disk-critical");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--bogus"}), 2, "--bogus");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--listen", "nonsense:port"}), 2, "--listen");
   ExpectRefusal(RunProgram({"joinqd", "--memory", "--worker-grace", "nan"}), 2, "--worker-grace");
@@ -113,6 +118,30 @@ TEST(BrokerProcess, ARestartBringsBackTasksCountsAndOptions) {
   EXPECT_EQ(info.stats.done_total, 10u);
   EXPECT_EQ(info.options.maxsize, 1000u);
   EXPECT_EQ(queue.get(5s).payload(), "task 10");
+}
+
+TEST(BrokerProcess, BeginsWithABackup) {
+  BrokerProcess old;
+  Client client(old.url());
+  client.joinable_queue("q").put("x");
+  old.program().Signal(SIGTERM);
+  ASSERT_EQ(old.program().Wait(10s), 0);
+  BrokerProcess fresh({"--restore", old.data()});
+  EXPECT_EQ(RunProgram({"joinq", "-u", fresh.url(), "get", "q", "--timeout", "0"}).output, "x\n");
+  EXPECT_THAT(fresh.program().errors(), HasSubstr("restored " + fresh.data() + " from " + old.data()));
+  // The same command again does not overwrite what has happened since.
+  fresh.program().Signal(SIGTERM);
+  ASSERT_EQ(fresh.program().Wait(10s), 0);
+  ExpectRefusal(RunProgram({"joinqd", "--data", fresh.data(), "--restore", old.data(), "--http", "off"}), 1,
+                "not empty");
+}
+
+TEST(BrokerProcess, TellsWhenTheDiskIsLow) {
+  BrokerProcess broker({"--disk-low", "16777216", "--disk-critical", "0"});
+  EXPECT_TRUE(Eventually([&] { return broker.program().errors().find("disk: low") != std::string::npos; }))
+      << broker.program().errors();
+  broker.program().Signal(SIGTERM);
+  EXPECT_EQ(broker.program().Wait(10s), 0);
 }
 
 }  // namespace
