@@ -1,5 +1,7 @@
 #include "server/storage/rocksdb_database.h"
 
+#include <rocksdb/compaction_filter.h>
+#include <rocksdb/convenience.h>
 #include <rocksdb/table.h>
 
 #include <filesystem>
@@ -24,6 +26,36 @@ bool HasLostItsHead(const fs::path& path) {
   return false;
 }
 
+// Keeps dropped entries out of the files that are written.
+class DroppedEntries final : public rocksdb::CompactionFilter {
+ public:
+  explicit DroppedEntries(uint64_t through) : through_(through) {}
+  bool Filter(int, const rocksdb::Slice& key, const rocksdb::Slice&, std::string*, bool*) const override {
+    return FromBigEndian(key.ToStringView()) <= through_;
+  }
+  const char* Name() const override { return "joinq.DroppedEntries"; }
+
+ private:
+  const uint64_t through_;
+};
+
+class DroppedEntriesFactory final : public rocksdb::CompactionFilterFactory {
+ public:
+  explicit DroppedEntriesFactory(Horizon dropped) : dropped_(std::move(dropped)) {}
+  std::unique_ptr<rocksdb::CompactionFilter> CreateCompactionFilter(
+      const rocksdb::CompactionFilter::Context&) override {
+    return std::make_unique<DroppedEntries>(dropped_->load());
+  }
+  bool ShouldFilterTableFileCreation(rocksdb::TableFileCreationReason reason) const override {
+    return reason == rocksdb::TableFileCreationReason::kFlush ||
+           reason == rocksdb::TableFileCreationReason::kCompaction;
+  }
+  const char* Name() const override { return "joinq.DroppedEntriesFactory"; }
+
+ private:
+  const Horizon dropped_;
+};
+
 }  // namespace
 
 rocksdb::DBOptions DatabaseSettings() {
@@ -32,7 +64,10 @@ rocksdb::DBOptions DatabaseSettings() {
   options.create_missing_column_families = true;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.max_background_jobs = 2;
-  options.max_total_wal_size = 256 << 20;
+  // All that waits in memory for a file, and the logs that go with it. A family that
+  // is rarely written keeps the logs of the others until it is made to write a file.
+  options.db_write_buffer_size = 96 << 20;
+  options.max_total_wal_size = 96 << 20;
   options.keep_log_file_num = 4;
   options.max_log_file_size = 8 << 20;
   options.stats_dump_period_sec = 0;
@@ -41,18 +76,20 @@ rocksdb::DBOptions DatabaseSettings() {
   return options;
 }
 
-std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies() {
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(Horizon dropped) {
   rocksdb::ColumnFamilyOptions meta;
-  meta.write_buffer_size = 4 << 20;
+  meta.write_buffer_size = 1 << 20;
   rocksdb::ColumnFamilyOptions rows;
-  rows.write_buffer_size = 32 << 20;
+  rows.write_buffer_size = 16 << 20;
   rows.compression = rocksdb::kLZ4Compression;
   rocksdb::ColumnFamilyOptions journal;
-  // Twice the journal's least bound: most entries are dropped before they would
-  // be flushed, and then never reach a file of their own.
-  journal.write_buffer_size = 128 << 20;
-  journal.compression = rocksdb::kNoCompression;
+  journal.write_buffer_size = 32 << 20;
   journal.max_write_buffer_number = 3;
+  journal.compression = rocksdb::kNoCompression;
+  journal.compaction_filter_factory = std::make_shared<DroppedEntriesFactory>(std::move(dropped));
+  // Only files below the first level can be deleted whole. Getting there costs
+  // nothing: files do not overlap, so they are moved.
+  journal.level0_file_num_compaction_trigger = 1;
   rocksdb::BlockBasedTableOptions table;
   table.no_block_cache = true;
   journal.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
@@ -71,7 +108,7 @@ rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOpti
   if (HasLostItsHead(path)) return rocksdb::Status::Corruption("CURRENT is missing");
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  auto status = rocksdb::DB::Open(settings, path, ColumnFamilies(), &families, &db);
+  auto status = rocksdb::DB::Open(settings, path, ColumnFamilies(database->dropped), &families, &db);
   // A file that should be there and is not.
   if (status.IsPathNotFound()) return rocksdb::Status::Corruption(status.ToString());
   if (!status.ok()) return status;
@@ -80,6 +117,24 @@ rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOpti
   database->journal = families[2];
   database->db = {db, DatabaseCloser{std::move(families)}};
   return status;
+}
+
+rocksdb::Status DeleteDroppedFiles(const Database& database) {
+  const std::string last = BigEndian(database.dropped->load());
+  const rocksdb::Slice end(last);
+  return rocksdb::DeleteFilesInRange(database.db.get(), database.journal, nullptr, &end);
+}
+
+std::string BigEndian(uint64_t number) {
+  std::string key(8, '\0');
+  for (int i = 7; i >= 0; --i, number >>= 8) key[i] = static_cast<char>(number & 0xff);
+  return key;
+}
+
+uint64_t FromBigEndian(std::string_view key) {
+  uint64_t number = 0;
+  for (char c : key) number = number << 8 | static_cast<unsigned char>(c);
+  return number;
 }
 
 absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status) {

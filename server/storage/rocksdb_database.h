@@ -4,8 +4,11 @@
 
 #include <rocksdb/db.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,19 +21,33 @@ struct DatabaseCloser {
   std::vector<rocksdb::ColumnFamilyHandle*> families;
 };
 
+// Entries of the journal up to this one may vanish from the files. No tombstones are
+// written for them: entries are numbered in order and dropped in order, so most go
+// as whole files, and the rest when they would be written again.
+using Horizon = std::shared_ptr<std::atomic<uint64_t>>;
+
 struct Database {
+  Horizon dropped = std::make_shared<std::atomic<uint64_t>>(0);
   std::unique_ptr<rocksdb::DB, DatabaseCloser> db;
   rocksdb::ColumnFamilyHandle* meta = nullptr;
   rocksdb::ColumnFamilyHandle* rows = nullptr;
-  rocksdb::ColumnFamilyHandle* journal = nullptr;
+  rocksdb::ColumnFamilyHandle* journal = nullptr;  // keys: BigEndian(number)
 };
 
 rocksdb::DBOptions DatabaseSettings();
-std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies();
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(Horizon dropped);
 
 // Opens or creates the database in `directory`/db with these settings.
 rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOptions& settings,
                              Database* database);
+
+// Removes the files that hold only entries below the horizon. Blocks for a sync of
+// the manifest if there are any.
+rocksdb::Status DeleteDroppedFiles(const Database& database);
+
+// The order of the keys is the order of the numbers.
+std::string BigEndian(uint64_t number);
+uint64_t FromBigEndian(std::string_view key);
 
 // FAILED_PRECONDITION: in use by another process; DATA_LOSS: damaged, naming the
 // remedy; UNAVAILABLE: the rest.

@@ -98,7 +98,7 @@ absl::Status SalvageDatabase(const std::string& directory, Database* database) {
   }
   spdlog::warn("salvage: {}; keeping the tables that can be read whole", status.ToString());
   const auto before = TablesSetAside(path);
-  status = rocksdb::RepairDB(path, settings, ColumnFamilies());
+  status = rocksdb::RepairDB(path, settings, ColumnFamilies(database->dropped));
   if (status.ok()) status = OpenAndVerify(directory, settings, database);
   if (!status.ok()) return ToStatus(directory, status);
   for (const std::string& name : TablesSetAside(path)) {

@@ -11,6 +11,7 @@
 #include "server/storage/rocksdb_backup.h"
 #include "server/storage/rocksdb_database.h"
 #include "server/storage/rocksdb_salvage.h"
+#include "spdlog/spdlog.h"
 
 namespace joinq::storage {
 namespace {
@@ -19,24 +20,12 @@ constexpr char kEpochKey[] = "epoch";
 constexpr char kDroppedKey[] = "dropped";       // entries up to this one are gone
 constexpr char kNextEntryKey[] = "next_entry";  // no entry below this one will be written; often missing
 constexpr size_t kRowsARead = 32;
-// Drops of more entries than this look for those that exist.
-constexpr uint64_t kDropsBlindMax = 1 << 20;
+// Files of dropped entries are looked for after so much more has been written.
+constexpr size_t kBytesBetweenDeletions = 16 << 20;
 
 // What is far beyond anything that the lost part of the state can have given out.
 constexpr uint64_t kEpochJump = 1'000'000;
 constexpr uint64_t kEntryJump = uint64_t{1} << 32;
-
-std::string BigEndian(uint64_t number) {
-  std::string key(8, '\0');
-  for (int i = 7; i >= 0; --i, number >>= 8) key[i] = static_cast<char>(number & 0xff);
-  return key;
-}
-
-uint64_t FromBigEndian(std::string_view key) {
-  uint64_t number = 0;
-  for (char c : key) number = number << 8 | static_cast<unsigned char>(c);
-  return number;
-}
 
 class RocksDbStore final : public Store {
  public:
@@ -74,6 +63,7 @@ class RocksDbStore final : public Store {
       if (absl::Status bad = SetOrigin(directory_, Origin::kContinued); !bad.ok()) return bad;
     }
     last_seq_ = 0;
+    *database_.dropped = dropped_;
     return Acquired{epoch_, next_entry};
   }
 
@@ -84,16 +74,15 @@ class RocksDbStore final : public Store {
     if (!batch.entry.empty()) write_.Put(Journal(), BigEndian(batch.entry_number), batch.entry);
     for (const auto& put : batch.row_puts) write_.Put(Rows(), put.key, put.value);
     for (const std::string& key : batch.row_deletes) write_.Delete(Rows(), key);
-    if (batch.drop_through > dropped_) {
-      DropEntries(dropped_ + 1, batch.drop_through);
-      write_.Put(Meta(), kDroppedKey, BigEndian(batch.drop_through));
-    }
+    if (batch.drop_through > dropped_) write_.Put(Meta(), kDroppedKey, BigEndian(batch.drop_through));
     rocksdb::WriteOptions options;
     options.sync = batch.sync;
     if (auto status = db_->Write(options, &write_); !status.ok())
       return {CommitOutcome::kUnknown, status.ToString()};
     last_seq_ = seq;
     dropped_ = std::max(dropped_, batch.drop_through);
+    written_since_ += batch.entry.size();
+    if (batch.sync) ForgetDropped();
     return {};
   }
 
@@ -153,16 +142,13 @@ class RocksDbStore final : public Store {
     if (status.ok()) *number = FromBigEndian(value);
     return status.IsNotFound() ? absl::OkStatus() : ToStatus(directory_, status);
   }
-  // One by one: each entry has one key, and a range tombstone would slow every scan.
-  void DropEntries(uint64_t first, uint64_t last) {
-    if (last - first < kDropsBlindMax) {
-      for (uint64_t n = first; n <= last; ++n) write_.SingleDelete(Journal(), BigEndian(n));
-      return;
-    }
-    std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}, Journal()));
-    const std::string end = BigEndian(last);
-    for (it->Seek(BigEndian(first)); it->Valid() && it->key().compare(end) <= 0; it->Next()) {
-      write_.SingleDelete(Journal(), it->key());
+  // After a synced commit: whatever replaces the dropped entries has reached the disk,
+  // so they may leave it. That they do is not needed for anything but room.
+  void ForgetDropped() {
+    if (database_.dropped->exchange(dropped_) == dropped_ || written_since_ < kBytesBetweenDeletions) return;
+    written_since_ = 0;
+    if (auto status = DeleteDroppedFiles(database_); !status.ok()) {
+      spdlog::warn("store: cannot delete files of dropped entries: {}", status.ToString());
     }
   }
   static rocksdb::ReadOptions Scanning() {
@@ -182,6 +168,7 @@ class RocksDbStore final : public Store {
   uint64_t epoch_ = 0;
   uint64_t last_seq_ = 0;
   uint64_t dropped_ = 0;
+  size_t written_since_ = 0;  // bytes of entries, since files were last deleted
 };
 
 }  // namespace

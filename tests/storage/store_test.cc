@@ -4,12 +4,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <thread>
 
+#include "server/storage/data_directory.h"
 #include "server/storage/memory_store.h"
 #include "server/storage/rocksdb_store.h"
 #include "tests/storage/temp_directory.h"
@@ -256,6 +258,42 @@ TEST(RocksDbStore, UnsyncedCommitsSurviveTheDeathOfTheProcess) {
                                 })
                   .ok());
   EXPECT_EQ(seen, 1);
+}
+
+TEST(RocksDbStore, DroppedEntriesLeaveTheDisk) {
+  constexpr size_t kBytes = 64 << 10;
+  constexpr uint64_t kWindow = 256, kEntries = 8192;  // 16 MiB of 512
+  TempDirectory temp;
+  auto store = OpenRocksDbStore(temp.path + "/data");
+  ASSERT_TRUE(store.ok());
+  auto acquired = (*store)->Acquire(0, "test");
+  ASSERT_TRUE(acquired.ok());
+  uint64_t peak = 0;
+  for (uint64_t n = 1; n <= kEntries; ++n) {
+    Batch batch;
+    batch.entry_number = n;
+    batch.entry = std::string(kBytes, static_cast<char>('a' + n % 26));
+    batch.drop_through = n > kWindow ? n - kWindow : 0;
+    batch.sync = n % 64 == 0;
+    ASSERT_EQ((*store)->Commit(0, acquired->epoch, n, batch).outcome, CommitOutcome::kDurable);
+    if (n % 64 == 0) peak = std::max(peak, *BytesIn(temp.path));
+  }
+  EXPECT_LT(peak, 300u << 20);
+  store->reset();
+  store = OpenRocksDbStore(temp.path + "/data");
+  ASSERT_TRUE(store.ok());
+  acquired = (*store)->Acquire(0, "test");
+  EXPECT_EQ(acquired->next_entry, kEntries + 1);
+  uint64_t expected = kEntries - kWindow;
+  EXPECT_TRUE((*store)
+                  ->ScanEntries(0, 0,
+                                [&](uint64_t number, std::string_view entry) {
+                                  EXPECT_EQ(number, ++expected);
+                                  EXPECT_EQ(entry.size(), kBytes);
+                                  return absl::OkStatus();
+                                })
+                  .ok());
+  EXPECT_EQ(expected, kEntries);
 }
 
 TEST(RocksDbStore, InUseIsSaidInOneLine) {
