@@ -6,11 +6,13 @@
 #include <array>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <system_error>
 
+#include "fmt/format.h"
 #include "server/storage/data_directory.h"
 #include "spdlog/spdlog.h"
 
@@ -61,6 +63,36 @@ void NameNewestManifest(const fs::path& path) {
   std::ofstream(path / "CURRENT") << newest << "\n";
 }
 
+// RepairDB knows a column family by its tables: records of the log that belong to
+// one without tables are thrown away. So each gets a table with a tombstone of
+// nothing, taken from a new database, in which the families have the same numbers.
+absl::Status NameColumnFamilies(const std::string& directory) {
+  const fs::path path = fs::path(directory) / "db", skeleton = fs::path(directory) / "skeleton";
+  std::error_code error;
+  fs::remove_all(skeleton, error);
+  fs::create_directory(skeleton, error);
+  {
+    Database fresh;
+    auto status = OpenDatabase(skeleton, DatabaseSettings(), &fresh);
+    for (auto* family : {fresh.meta, fresh.rows, fresh.journal}) {
+      if (status.ok()) status = fresh.db->Delete({}, family, "nothing");
+      if (status.ok()) status = fresh.db->Flush({}, family);
+    }
+    if (!status.ok()) return ToStatus(skeleton, status);
+  }
+  uint64_t number = 0;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    number = std::max<uint64_t>(number, std::strtoull(it->path().filename().c_str(), nullptr, 10));
+  }
+  for (fs::directory_iterator it(skeleton / "db", error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() != ".sst") continue;
+    fs::rename(it->path(), path / fmt::format("{:06}.sst", ++number), error);
+  }
+  if (!error) fs::remove_all(skeleton, error);
+  if (error) return absl::UnavailableError("salvage of " + directory + ": " + error.message());
+  return SyncDirectory(path);
+}
+
 std::set<std::string> TablesSetAside(const fs::path& path) {
   std::set<std::string> names;
   std::error_code error;
@@ -98,6 +130,7 @@ absl::Status SalvageDatabase(const std::string& directory, Database* database) {
   }
   spdlog::warn("salvage: {}; keeping the tables that can be read whole", status.ToString());
   const auto before = TablesSetAside(path);
+  if (absl::Status bad = NameColumnFamilies(directory); !bad.ok()) return bad;
   status = rocksdb::RepairDB(path, settings, ColumnFamilies(database->dropped));
   if (status.ok()) status = OpenAndVerify(directory, settings, database);
   if (!status.ok()) return ToStatus(directory, status);
