@@ -62,6 +62,7 @@ std::string ToString(const Operation& operation);
 struct Disturbance {
   std::string what;
   Instant at = 0, until = 0;
+  bool restart = false;  // the broker lost its connections and what it had not committed
 };
 
 struct History {

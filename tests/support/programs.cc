@@ -145,12 +145,21 @@ BrokerProcess::BrokerProcess(std::vector<std::string> more, bool memory)
 }
 
 void BrokerProcess::Start() {
-  const std::string port_file = directory_.path() + "/port";
+  Launch();
+  ASSERT_TRUE(AwaitReady()) << program_.errors();
+}
+
+void BrokerProcess::Launch() {
   std::error_code ignored;
-  fs::remove(port_file, ignored);
-  std::vector<std::string> command = {"joinqd", "--listen",    url_.empty() ? "127.0.0.1:0" : url_,
-                                      "--http", "127.0.0.1:0", "--port-file",
-                                      port_file};
+  fs::remove(port_file(), ignored);
+  std::vector<std::string> command;
+  if (!environment_.empty()) {
+    command.push_back("/usr/bin/env");
+    command.insert(command.end(), environment_.begin(), environment_.end());
+  }
+  command.insert(command.end(),
+                 {environment_.empty() ? "joinqd" : ProgramPath("joinqd"), "--listen",
+                  url_.empty() ? "127.0.0.1:0" : url_, "--http", "127.0.0.1:0", "--port-file", port_file()});
   if (memory_) {
     command.push_back("--memory");
   } else {
@@ -158,15 +167,22 @@ void BrokerProcess::Start() {
   }
   command.insert(command.end(), more_.begin(), more_.end());
   program_ = Program(command);
-  ASSERT_TRUE(Eventually([&] { return fs::exists(port_file) || !program_.running(); })) << program_.errors();
-  std::ifstream in(port_file);
-  ASSERT_TRUE(in) << program_.errors();
+}
+
+bool BrokerProcess::AwaitReady() {
+  if (!Eventually([&] { return fs::exists(port_file()) || !program_.running(); })) return false;
+  std::ifstream in(port_file());
   for (std::string kind, address; in >> kind >> address;) (kind == "grpc" ? url_ : http_) = address;
+  return in.eof();
+}
+
+void BrokerProcess::Kill() {
+  program_.Signal(SIGKILL);
+  program_.Wait();
 }
 
 void BrokerProcess::Crash() {
-  program_.Signal(SIGKILL);
-  program_.Wait();
+  Kill();
   Start();
 }
 

@@ -70,16 +70,24 @@ class BrokerProcess {
  public:
   explicit BrokerProcess(std::vector<std::string> more = {}, bool memory = false);
   void Start();
+  // The two halves of Start. AwaitReady is false if the broker ended instead.
+  void Launch();
+  bool AwaitReady();
+  void Kill();  // -9
   // kill -9 and start again.
   void Crash();
+  // NAME=VALUE of the starts from now on, added to this program's own.
+  void SetEnvironment(std::vector<std::string> variables) { environment_ = std::move(variables); }
   const std::string& url() const { return url_; }
   const std::string& http() const { return http_; }
   Program& program() { return program_; }
   std::string data() const { return directory_.path() + "/data"; }
 
  private:
+  std::string port_file() const { return directory_.path() + "/port"; }
+
   TempDirectory directory_;
-  std::vector<std::string> more_;
+  std::vector<std::string> more_, environment_;
   bool memory_;
   std::string url_, http_;
   Program program_;
