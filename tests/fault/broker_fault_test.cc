@@ -69,6 +69,36 @@ TEST(BrokerFault, KillsLoseNothingAcknowledged) {
   EXPECT_GE(counts.acknowledged, 100'000u);
 }
 
+// Longer than a lease or shorter, ended by going on or by kill -9: what clients sent in the
+// meantime is still in the sockets.
+TEST(BrokerFault, StopsLoseNothingAcknowledged) {
+  BrokerProcess broker({"--log-level", "warn"});
+  Rounds([&](uint64_t number, Random& random) {
+    constexpr int kStops = 6;
+    Recorder recorder;
+    const std::string name = "stops-" + std::to_string(number);
+    Load load(broker.url(), name, {}, number * kPayloadsOfALoad, random(), &recorder);
+    for (int stops = 0; stops < kStops; ++stops) {
+      load.Await(Below(random, 6000), 3s);
+      broker.program().Signal(SIGSTOP);
+      Pass(stops % 3 == 0 ? 1200ms + Millis(Below(random, 800)) : Millis(Below(random, 400)));
+      if (stops % 3 == 2) {
+        KillBroker(broker, random, {&recorder});
+        if (::testing::Test::HasFatalFailure()) return Counts{};
+      } else {
+        const Instant at = Now();
+        broker.program().Signal(SIGCONT);
+        recorder.Disturbed({"SIGSTOP of the broker", at, at});
+      }
+      EXPECT_TRUE(load.Await(100, 30s)) << "puts do not go on after a stop";
+    }
+    const Counts counts =
+        Judge(load.Finish(), {.acknowledged = 5000, .deliveries = 5000, .disturbances = kStops});
+    Client(broker.url()).delete_queue(name, true);
+    return counts;
+  });
+}
+
 // What the client library promises of done: "safe to repeat".
 TEST(BrokerFault, DISABLED_ADoneMayBeRepeatedAfterARestart) {
   BrokerProcess broker;

@@ -53,7 +53,7 @@ Called Call(const std::function<void()>& call) {
 Load::Load(const std::string& url, const std::string& queue, const LoadOptions& options, uint64_t first,
            uint64_t seed, Recorder* recorder)
     : url_(url), name_(queue), options_(options), seed_(seed), recorder_(recorder), next_payload_(first) {
-  Client(url_).joinable_queue(name_, {.lease = options_.lease});
+  Client(url_).joinable_queue(name_, {.maxsize = options_.maxsize, .lease = options_.lease});
   for (int i = 0; i < options_.producers; ++i) producers_.emplace_back([this, i] { Produce(i); });
   for (int i = 0; i < options_.consumers; ++i) others_.emplace_back([this, i] { Consume(i); });
   for (int i = 0; i < options_.joiners; ++i) others_.emplace_back([this, i] { JoinAll(i); });

@@ -20,6 +20,7 @@ struct LoadOptions {
   int joiners = 1;
   uint32_t batch = 100;          // most tasks of a call
   uint32_t padding = 1500;       // most bytes of a payload, about
+  uint64_t maxsize = 0;          // of the queue
   bool join_each_batch = false;  // producers wait until the queue is empty before they go on
   // Of a hundred batches, how many are failed, given back, or kept past their lease.
   uint32_t mischief_percent = 3;

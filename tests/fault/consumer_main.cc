@@ -1,0 +1,49 @@
+// A consumer in a process of its own, to be stopped and killed: takes tasks and finishes
+// them until it dies. Usage: fault_consumer BROKER QUEUE LOG SEED
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "joinq/client.h"
+#include "tests/fault/history.h"
+#include "tests/fault/load.h"
+#include "tests/fault/payload.h"
+
+int main(int argc, char** argv) {
+  using joinq::testing::Operation;
+  if (argc != 5) {
+    std::fprintf(stderr, "usage: fault_consumer BROKER QUEUE LOG SEED\n");
+    return 2;
+  }
+  joinq::testing::CallLog log(argv[3]);
+  joinq::testing::Random random(std::strtoull(argv[4], nullptr, 10));
+  joinq::Client client(argv[1]);
+  const auto queue = client.open_joinable_queue(argv[2]);
+  for (;;) {
+    std::vector<joinq::Task> tasks;
+    const auto count = static_cast<uint32_t>(1 + joinq::testing::Below(random, 20));
+    const auto got = joinq::testing::Call([&] { tasks = queue.get_batch(count, joinq::Millis(1'000)); });
+    std::vector<Operation> calls;
+    for (const joinq::Task& task : tasks) {
+      calls.push_back({Operation::Kind::kDelivery,
+                       got.answer,
+                       joinq::testing::NumberOf(task.payload()),
+                       task.id(),
+                       {task.lease().epoch, task.lease().sequence},
+                       got.start,
+                       got.end});
+    }
+    if (calls.empty()) continue;
+    log.Record(calls);
+    // Work, so that the queue fills up and a fault meets consumers that hold something.
+    joinq::testing::Pass(joinq::Millis(joinq::testing::Below(random, 10)));
+    for (Operation& call : calls) call.kind = Operation::Kind::kDone;
+    log.Invoked(&calls);
+    const auto done = joinq::testing::Call([&] { queue.task_done(tasks); });
+    for (Operation& call : calls) {
+      call.answer = done.answer;
+      call.end = done.end;
+    }
+    log.Answered(calls);
+  }
+}
