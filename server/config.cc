@@ -30,6 +30,7 @@ struct Flags {
   uint64_t memory_budget_mib = 1024;
   std::optional<uint64_t> disk_low_mib, disk_critical_mib;
   double worker_grace = 3;
+  double restart_grace = 10;
   double worker_timeout = 15;
 };
 
@@ -96,11 +97,14 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
     return InvalidField("--memory-budget", absl::StrCat("is ", flags.memory_budget_mib, "; it must be from ",
                                                         kMemoryBudgetMibMin, " to ", kMibMax, " MiB"));
   }
-  config.memory_budget_bytes = flags.memory_budget_mib << 20;
+  config.limits.memory_budget_bytes = flags.memory_budget_mib << 20;
   if (absl::Status bad = CheckDisk(flags, &config.disk); !bad.ok()) return bad;
   auto grace = SecondsToMs("--worker-grace", flags.worker_grace);
   if (!grace.ok()) return grace.status();
   config.limits.worker_grace = core::Millis(*grace);
+  auto restart_grace = SecondsToMs("--restart-grace", flags.restart_grace);
+  if (!restart_grace.ok()) return restart_grace.status();
+  config.limits.restart_grace = core::Millis(*restart_grace);
   auto timeout = SecondsToMs("--worker-timeout", flags.worker_timeout);
   if (!timeout.ok()) return timeout.status();
   if (*timeout < 1000) return InvalidField("--worker-timeout", "must be 1 second or more");
@@ -169,6 +173,11 @@ std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
   app.add_option("--worker-grace", flags.worker_grace,
                  "seconds a worker has to reconnect before its tasks go to others")
       ->envname("JOINQ_WORKER_GRACE")
+      ->type_name("S")
+      ->capture_default_str();
+  app.add_option("--restart-grace", flags.restart_grace,
+                 "seconds the holders of running tasks have to come back after a restart of the broker")
+      ->envname("JOINQ_RESTART_GRACE")
       ->type_name("S")
       ->capture_default_str();
   app.add_option("--worker-timeout", flags.worker_timeout, "seconds of silence after which a worker is dead")

@@ -22,7 +22,6 @@ struct ServerConfig {
   std::string port_file;           // empty: none
   std::string log_level;
   core::Limits limits;
-  uint64_t memory_budget_bytes = 1ull << 30;  // payload bytes kept in memory
   storage::DiskLimits disk;
 };
 

@@ -143,8 +143,6 @@ class DiskTimer {
   bool stopped_ = false;
 };
 
-// What the core is told when the disk fills or empties. Core thread.
-using DiskLevelHook = std::function<void(storage::DiskLevel)>;
 
 }  // namespace
 
@@ -167,9 +165,11 @@ int RunBroker(const ServerConfig& config) {
   }
   auto loop = rpc::CoreLoop::Open({config.limits, store.get(), std::random_device{}()});
   if (!loop.ok()) return Fail(loop.status());
-  const DiskLevelHook on_disk_level = [](storage::DiskLevel level) {
+  const auto on_disk_level = [&loop](storage::DiskLevel level) {
+    (*loop)->broker().SetDiskLevel(level);
     if (level == storage::DiskLevel::kOk) return spdlog::info("disk: there is room again");
-    spdlog::warn("disk: {}", storage::NameOf(level));
+    spdlog::warn("disk: {}: {}", storage::NameOf(level),
+                 level == storage::DiskLevel::kLow ? "puts are refused" : "puts are refused, nothing is handed out");
   };
   storage::DiskWatch disk(
       config.disk, [&config] { return storage::AskDiskSpace(config.data_directory); },

@@ -45,6 +45,8 @@ void Restorer::LoadCounters(const CounterRecord& counters) {
 }
 
 void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
+  // Two of one name or id: damage. The first one stays.
+  if (QueueOf(record.id) != nullptr || broker_->queues_.contains(record.name)) return;
   Queue* queue = broker_->AddQueue(record.id, record.name, record.options);
   queue->closed = record.closed;
   queue->paused = record.paused;
@@ -197,7 +199,7 @@ void Restorer::EndEntry() {
 void Restorer::QueueCreated(const QueueRecord& record) {
   auto& next = broker_->counters_.next_queue;
   next = std::max(next, Raw(record.id) + 1);
-  if (QueueOf(record.id) != nullptr || !Counts(record.id)) return;
+  if (QueueOf(record.id) != nullptr || !Counts(record.id) || broker_->queues_.contains(record.name)) return;
   Touch(broker_->AddQueue(record.id, record.name, record.options));
 }
 

@@ -10,10 +10,11 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/core/types.h"
 
 namespace joinq::storage {
 
-enum class DiskLevel : uint8_t { kOk = 0, kLow = 1, kCritical = 2 };
+using core::DiskLevel;
 const char* NameOf(DiskLevel level);  // "ok", "low", "critical"
 
 // What the operator asked for, in bytes; 0 turns a mark off. Unset: low is the

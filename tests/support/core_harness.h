@@ -2,6 +2,7 @@
 // moves. Each Do is one round, committed at once unless told otherwise.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
