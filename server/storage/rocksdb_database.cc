@@ -83,7 +83,8 @@ std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(Horizon dropped) {
   rows.write_buffer_size = 16 << 20;
   rows.compression = rocksdb::kLZ4Compression;
   rocksdb::ColumnFamilyOptions journal;
-  journal.write_buffer_size = 32 << 20;
+  // A burst smaller than this never reaches a file but the log.
+  journal.write_buffer_size = 64 << 20;
   journal.max_write_buffer_number = 3;
   journal.compression = rocksdb::kNoCompression;
   journal.compaction_filter_factory = std::make_shared<DroppedEntriesFactory>(std::move(dropped));
