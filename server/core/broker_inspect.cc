@@ -56,12 +56,11 @@ absl::StatusOr<TaskView> Broker::GetTask(TaskId id) const {
 
 std::vector<TaskView> Broker::ListTasks(const TaskFilter& filter, uint64_t* next) const {
   std::vector<TaskView> views;
-  *next = 0;
   size_t looks = 0;
-  uint64_t last = filter.after;
+  uint64_t last = filter.after, go_on = 0;
   tasks_.Walk(filter.after, filter.newest_first, [&](const Task* task) {
     if (views.size() == filter.limit || looks == kLooksPerCall) {
-      *next = last;
+      go_on = last;
       return false;
     }
     ++looks;
@@ -71,6 +70,7 @@ std::vector<TaskView> Broker::ListTasks(const TaskFilter& filter, uint64_t* next
     views.push_back(ViewOf(*task));
     return true;
   });
+  *next = go_on;
   return views;
 }
 

@@ -134,9 +134,9 @@ TEST(LeaseOverRestart, AHolderThatDoesNotComeBackLosesTheTaskAfterTheGrace) {
   HandOut(core, CallerId{1}, 7);
   core.Advance(1000);
   core.Restart();
-  core.Advance(9'999);
+  for (int i = 0; i < 5; ++i) core.Advance(1'999);  // longer steps would look like a pause of the broker
   EXPECT_TRUE(core.Get("q").empty());
-  core.Advance(3'000);  // a pause of the clock is granted some more
+  core.Advance(5);
   EXPECT_EQ(core.Get("q").size(), 1u);
 }
 

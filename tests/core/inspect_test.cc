@@ -74,7 +74,10 @@ TEST(SeveralQueues, AParkedGetIsServedByWhicheverHasATaskAndOnlyOnce) {
   const QueueChoice choices[] = {{"a", 1}, {"b", 1}};
   core.Do([&](Broker& broker) { broker.Get(CallerId{3}, choices, GetSpec{}); });
   EXPECT_EQ(core.broker().parked_count(), 1u);
-  core.Put("b", "x");
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{4}, core.Spec("b"), std::vector<NewTask>(1)); });
+  ASSERT_NE(ReplyTo(effects, CallerId{3}), nullptr);
+  EXPECT_EQ(ReplyTo(effects, CallerId{3})->deliveries.size(), 1u);
   EXPECT_EQ(core.broker().parked_count(), 0u);
   core.Put("a", "y");
   EXPECT_EQ(core.Stats("a").ready, 1u);
