@@ -42,9 +42,9 @@ void AsyncState::Set(uint32_t flags) {
   place.changed.notify_all();
 }
 
-void AsyncState::OnAck(uint64_t, uint64_t task_id) {
+void AsyncState::OnAck(uint64_t, uint64_t task_id, bool existing) {
   task_id_ = task_id;
-  Set(kHasId);
+  Set(existing ? kHasId | kExisting : kHasId);
 }
 
 void AsyncState::OnRefused(uint64_t, const absl::Status& status) {

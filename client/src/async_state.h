@@ -25,6 +25,7 @@ class AsyncState : public ResultSink {
   static constexpr uint32_t kHasId = 1;
   static constexpr uint32_t kEnded = 2;
   static constexpr uint32_t kWaited = 4;
+  static constexpr uint32_t kExisting = 8;  // with kHasId: nothing was put
 
   bool Has(uint32_t flags) const { return state_.load(std::memory_order_acquire) & flags; }
   // False at `deadline`.
@@ -35,7 +36,7 @@ class AsyncState : public ResultSink {
   const Outcome& outcome() const { return outcome_; }
   const absl::Status& error() const { return error_; }
 
-  void OnAck(uint64_t cookie, uint64_t task_id) override;
+  void OnAck(uint64_t cookie, uint64_t task_id, bool existing) override;
   void OnRefused(uint64_t cookie, const absl::Status& status) override;
   void OnResult(uint64_t cookie, v1::ProducedResult& result) override;
   void OnLost(uint64_t cookie, uint64_t task_id, const absl::Status& status) override;

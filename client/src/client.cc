@@ -98,13 +98,7 @@ std::vector<QueueInfo> Client::list_queues(const std::string& prefix) {
 }
 
 uint64_t Client::purge_queue(const std::string& name) {
-  v1::PurgeRequest request;
-  request.set_queue(name);
-  v1::PurgeResponse response;
-  ThrowIfError(Verb::kControl, Quoted("queue", name), connection_->Control([&](grpc::ClientContext* context) {
-    return connection_->queues().Purge(context, request, &response);
-  }));
-  return response.cancelled();
+  return internal::QueueCall(*connection_, name, &v1::QueueService::Stub::Purge).cancelled();
 }
 
 void Client::delete_queue(const std::string& name, bool force) {

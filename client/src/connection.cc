@@ -75,7 +75,9 @@ Connection::Connection(NetAddress address, ClientOptions options, std::shared_pt
     : address_(std::move(address)),
       options_(std::move(options)),
       queues_(v1::QueueService::NewStub(control)),
+      tasks_(v1::TaskService::NewStub(control)),
       workers_(v1::WorkerService::NewStub(control)),
+      admin_(v1::AdminService::NewStub(control)),
       parked_queues_(v1::QueueService::NewStub(parked)),
       parked_tasks_(v1::TaskService::NewStub(parked)),
       producer_(std::make_unique<Producer>(
@@ -178,8 +180,15 @@ Task Connection::MakeTask(const std::string& queue, const Lease& lease) {
   return Task(std::move(data));
 }
 
-std::vector<uint64_t> Connection::Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
-                                      absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout) {
+std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts) {
+  std::vector<uint64_t> ids;
+  ids.reserve(receipts.size());
+  for (const PutReceipt& receipt : receipts) ids.push_back(receipt.id);
+  return ids;
+}
+
+std::vector<PutReceipt> Connection::Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
+                                        absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout) {
   const std::string what = Quoted("queue", spec->queue);
   // The broker answers at the timeout itself; the grace is for its answer.
   const bool timed = spec->no_wait || spec->timeout_ms > 0;
@@ -206,10 +215,10 @@ std::vector<uint64_t> Connection::Put(const std::shared_ptr<const PutSpec>& spec
     ThrowIfError(Verb::kPut, what, waiter->error());
     ThrowIfError(Verb::kPut, what, refused);
   } catch (Error& error) {
-    error.put_ids_ = waiter->ids();
+    error.put_ids_ = IdsOf(waiter->receipts());
     throw;
   }
-  return waiter->ids();
+  return waiter->receipts();
 }
 
 }  // namespace joinq::internal

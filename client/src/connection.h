@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "client/src/producer.h"
 #include "common/net_address.h"
+#include "joinq/v1/admin.grpc.pb.h"
 #include "joinq/v1/queue.grpc.pb.h"
 #include "joinq/v1/task.grpc.pb.h"
 #include "joinq/v1/worker.grpc.pb.h"
@@ -36,6 +37,8 @@ struct TaskData {
   Millis lease_time{0};
 };
 
+std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts);
+
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Clock = std::chrono::steady_clock;
@@ -47,7 +50,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   v1::QueueService::Stub& queues() { return *queues_; }
   v1::QueueService::Stub& parked_queues() { return *parked_queues_; }
   v1::TaskService::Stub& parked_tasks() { return *parked_tasks_; }
+  v1::TaskService::Stub& tasks() { return *tasks_; }
   v1::WorkerService::Stub& workers() { return *workers_; }
+  v1::AdminService::Stub& admin() { return *admin_; }
   Producer& producer() { return *producer_; }
   const ClientOptions& options() const { return options_; }
 
@@ -68,15 +73,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<Task> Get(const std::string& queue, const GetSpec& spec);
   Task MakeTask(const std::string& queue, v1::DeliveredTask* delivered);
   Task MakeTask(const std::string& queue, const Lease& lease);
-  // Puts all and waits for the acknowledgements; errors have their put_ids().
-  std::vector<uint64_t> Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
-                            absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout);
+  // Puts all and waits for the acknowledgements; errors have their put_ids(). The
+  // receipts lack the durability.
+  std::vector<PutReceipt> Put(const std::shared_ptr<const PutSpec>& spec, size_t count,
+                              absl::FunctionRef<std::string_view(size_t)> payload, Millis timeout);
 
  private:
   const NetAddress address_;
   const ClientOptions options_;
   const std::unique_ptr<v1::QueueService::Stub> queues_;
+  const std::unique_ptr<v1::TaskService::Stub> tasks_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
+  const std::unique_ptr<v1::AdminService::Stub> admin_;
   const std::unique_ptr<v1::QueueService::Stub> parked_queues_;
   const std::unique_ptr<v1::TaskService::Stub> parked_tasks_;
   const std::unique_ptr<Producer> producer_;

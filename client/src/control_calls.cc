@@ -1,7 +1,7 @@
 #include "client/src/control_calls.h"
 
-#include "client/src/lease_calls.h"
-#include "client/src/throwing.h"
+#include "client/src/utf8.h"
+#include "client/src/wire_types.h"
 #include "common/names.h"
 
 namespace joinq::internal {
@@ -10,9 +10,16 @@ QueueInfo ToQueueInfo(const v1::QueueInfo& wire) {
   const v1::QueueStats& stats = wire.stats();
   QueueInfo info;
   info.name = wire.name();
-  info.options = {.maxsize = wire.options().maxsize(), .lease = Millis(wire.options().lease_ms())};
+  info.options = {.maxsize = wire.options().maxsize(),
+                  .lease = Millis(wire.options().lease_ms()),
+                  .max_bytes = wire.options().max_bytes(),
+                  .order = FromWire(wire.options().order()),
+                  .durability = FromWire(wire.options().durability()),
+                  .ageing = Millis(wire.options().ageing_ms())};
+  if (wire.options().has_dead_max()) info.options.dead_max = wire.options().dead_max();
   info.closed = wire.closed();
   info.durability = wire.durability();
+  info.paused = wire.paused();
   info.stats = {.size = stats.size(),
                 .ready = stats.ready(),
                 .delayed = stats.delayed(),
@@ -28,18 +35,19 @@ QueueInfo ToQueueInfo(const v1::QueueInfo& wire) {
                 .parked_gets = stats.parked_gets(),
                 .parked_joins = stats.parked_joins(),
                 .bytes = stats.bytes(),
-                .consumers = stats.consumers()};
+                .consumers = stats.consumers(),
+                .dead_kept = stats.dead_kept(),
+                .expired_total = stats.expired_total(),
+                .waiting_bytes = stats.waiting_bytes(),
+                .retried_total = stats.retried_total()};
   return info;
 }
 
 QueueInfo GetQueueInfo(Connection& connection, const std::string& name) {
   v1::GetQueueRequest request;
   request.set_name(name);
-  v1::QueueInfo response;
-  ThrowIfError(Verb::kControl, Quoted("queue", name), connection.Control([&](grpc::ClientContext* context) {
-    return connection.queues().GetQueue(context, request, &response);
-  }));
-  return ToQueueInfo(response);
+  return ToQueueInfo(ControlCall(connection, connection.queues(), &v1::QueueService::Stub::GetQueue, request,
+                                 Quoted("queue", name)));
 }
 
 QueueInfo CreateQueue(Connection& connection, const std::string& name, const QueueOptions& options,
@@ -47,14 +55,31 @@ QueueInfo CreateQueue(Connection& connection, const std::string& name, const Que
   RequireName("queue", name);
   v1::CreateQueueRequest request;
   request.set_name(name);
-  request.mutable_options()->set_maxsize(options.maxsize);
-  request.mutable_options()->set_lease_ms(ToMs("lease", options.lease));
   request.set_allow_existing(allow_existing);
-  v1::QueueInfo response;
-  ThrowIfError(Verb::kControl, Quoted("queue", name), connection.Control([&](grpc::ClientContext* context) {
-    return connection.queues().CreateQueue(context, request, &response);
-  }));
-  return ToQueueInfo(response);
+  auto* wire = request.mutable_options();
+  wire->set_maxsize(options.maxsize);
+  wire->set_lease_ms(ToMs("lease", options.lease));
+  wire->set_max_bytes(options.max_bytes);
+  wire->set_order(ToWire(options.order));
+  wire->set_durability(ToWire(options.durability));
+  wire->set_ageing_ms(ToMs("ageing", options.ageing));
+  if (options.dead_max) wire->set_dead_max(*options.dead_max);
+  return ToQueueInfo(ControlCall(connection, connection.queues(), &v1::QueueService::Stub::CreateQueue,
+                                 request, Quoted("queue", name)));
+}
+
+QueueInfo UpdateQueue(Connection& connection, const std::string& name, const QueueChanges& changes) {
+  v1::UpdateQueueRequest request;
+  request.set_name(name);
+  if (changes.maxsize) request.set_maxsize(*changes.maxsize);
+  if (changes.lease) request.set_lease_ms(ToMs("lease", *changes.lease));
+  if (changes.max_bytes) request.set_max_bytes(*changes.max_bytes);
+  if (changes.order) request.set_order(ToWire(*changes.order));
+  if (changes.durability) request.set_durability(ToWire(*changes.durability));
+  if (changes.ageing) request.set_ageing_ms(ToMs("ageing", *changes.ageing));
+  if (changes.dead_max) request.set_dead_max(*changes.dead_max);
+  return ToQueueInfo(ControlCall(connection, connection.queues(), &v1::QueueService::Stub::UpdateQueue,
+                                 request, Quoted("queue", name)));
 }
 
 void RequireHeaders(const Headers& headers) {

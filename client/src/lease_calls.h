@@ -8,11 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "client/src/connection.h"
 #include "client/src/throwing.h"
+#include "client/src/utf8.h"
 
 namespace joinq::internal {
-
-// Text as protobuf takes it: bytes that are not UTF-8 become '?'.
-std::string ValidUtf8(std::string_view text);
 
 // Adds the queue and the leases to `request` and makes the call.
 template <typename Request, typename Response>

@@ -10,18 +10,11 @@ constexpr uint64_t kFreeBytesMax = 1u << 20;  // larger ones are not worth keepi
 constexpr uint64_t kTaskOverheadBytes = 16;
 constexpr uint64_t kGroupOverheadBytes = 64;
 
-uint64_t HeaderBytes(const PutSpec& spec) {
-  uint64_t bytes = 0;
-  for (const auto& [name, value] : spec.headers) bytes += name.size() + value.size() + 8;
-  return bytes;
-}
-
 }  // namespace
 
 OutMessage* Outgoing::Append(uint64_t tag, const std::shared_ptr<const PutSpec>& spec,
                              std::string_view payload) {
-  uint64_t bytes = payload.size() + kTaskOverheadBytes;
-  if (!spec->headers.empty()) bytes += HeaderBytes(*spec);
+  uint64_t bytes = payload.size() + kTaskOverheadBytes + TaskBytes(*spec);
   OutMessage* message = unsent_.empty() ? nullptr : unsent_.back().get();
   if (message == nullptr || message->tasks >= kTasksMax || message->bytes + bytes > kBytesMax) {
     unsent_.push_back(NewMessage());
@@ -40,7 +33,7 @@ OutMessage* Outgoing::Append(uint64_t tag, const std::shared_ptr<const PutSpec>&
   v1::NewTask* task = group->add_tasks();
   task->set_tag(tag);
   task->set_payload(payload.data(), payload.size());
-  if (!spec->headers.empty()) FillHeaders(*spec, task);
+  FillTask(*spec, task);
   ++message->tasks;
   ++message->unacked;
   message->bytes += bytes;

@@ -46,6 +46,11 @@ uint64_t AsyncTask::id(Millis timeout) const {
   return state_->task_id();
 }
 
+bool AsyncTask::existing(Millis timeout) const {
+  id(timeout);
+  return state_->Has(AsyncState::kExisting);
+}
+
 const Outcome& AsyncTask::outcome(Millis timeout) const {
   if (!wait(timeout)) throw Timeout("the task has not ended yet");
   const bool put = state_->Has(AsyncState::kHasId);
@@ -93,17 +98,19 @@ struct Pool::State {
 
   std::shared_ptr<PutSpec> MakeSpec(const std::string& handler, std::string_view content_type) const {
     internal::RequireName("handler", handler);
-    auto spec = std::make_shared<PutSpec>();
-    spec->queue = queue;
-    spec->handler = handler;
-    spec->content_type = std::string(content_type);
-    spec->delay_ms = internal::ToMs("delay", options.delay);
-    spec->max_attempts = options.max_attempts;
-    spec->max_crashes = options.max_crashes;
-    spec->retry_delay_ms = internal::ToMs("retry_delay", options.retry_delay);
-    spec->result_ttl_ms = internal::ToMs("result_ttl", options.result_ttl);
+    PutOptions put;
+    put.handler = handler;
+    put.headers = options.headers;
+    put.delay = options.delay;
+    put.max_attempts = options.max_attempts;
+    put.max_crashes = options.max_crashes;
+    put.retry_delay = options.retry_delay;
+    put.result_ttl = options.result_ttl;
+    put.eta = options.eta;
+    put.ttl = options.ttl;
+    put.priority = options.priority;
+    auto spec = internal::MakePutSpec(queue, content_type, put);
     spec->watch = true;
-    spec->headers = options.headers;
     return spec;
   }
   void RequireOpen() const {
@@ -136,7 +143,20 @@ std::shared_ptr<const internal::PutSpec> Pool::SpecFor(const std::string& handle
 
 AsyncTask Pool::Submit(const std::string& handler, std::string_view payload, std::string_view content_type) {
   state_->RequireOpen();
-  auto spec = SpecFor(handler, content_type);
+  return Submit(SpecFor(handler, content_type), payload);
+}
+
+AsyncTask Pool::Submit(const std::string& handler, std::string_view payload, std::string_view content_type,
+                       PutOptions options) {
+  state_->RequireOpen();
+  internal::RequireName("handler", handler);
+  options.handler = handler;
+  auto spec = internal::MakePutSpec(state_->queue, content_type, options);
+  spec->watch = true;
+  return Submit(std::move(spec), payload);
+}
+
+AsyncTask Pool::Submit(std::shared_ptr<const internal::PutSpec> spec, std::string_view payload) {
   auto result = std::make_shared<AsyncState>(state_->outstanding);
   state_->outstanding->Add(1);
   const auto tag = state_->connection->producer().Submit(spec, payload, result, 0);
@@ -153,8 +173,10 @@ uint64_t Pool::submit_raw(const std::string& handler, std::string_view payload, 
   spec->watch = false;
   spec->timeout_ms = internal::ToTimeoutMs("timeout", timeout);
   spec->no_wait = timeout.count() == 0;
-  return state_->connection->Put(
-      spec, 1, [&](size_t) { return payload; }, timeout)[0];
+  return state_->connection
+      ->Put(
+          spec, 1, [&](size_t) { return payload; }, timeout)[0]
+      .id;
 }
 
 TaskStream Pool::stream(const std::string& handler, bool ordered) {

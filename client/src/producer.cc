@@ -36,6 +36,7 @@ struct Producer::Fired {
   uint64_t cookie;
   uint64_t task_id;
   Call call;
+  bool existing;
   v1::ProducedResult* result;
   absl::Status status;
 };
@@ -231,10 +232,17 @@ void Producer::TakeAcks(const v1::ProduceResponse& response) {
         put->state = State::kAwaiting;
         puts_.Acked(tag);
         if (put->sink->wants_acks_) {
-          fired_.push_back({put->sink, put->cookie, put->task_id, Fired::Call::kAck, nullptr, {}});
+          fired_.push_back(
+              {put->sink, put->cookie, put->task_id, Fired::Call::kAck, range.existing(), nullptr, {}});
         }
       } else {
-        fired_.push_back({std::move(put->sink), put->cookie, put->task_id, Fired::Call::kAck, nullptr, {}});
+        fired_.push_back({std::move(put->sink),
+                          put->cookie,
+                          put->task_id,
+                          Fired::Call::kAck,
+                          range.existing(),
+                          nullptr,
+                          {}});
         puts_.Erase(tag);
       }
     }
@@ -250,7 +258,7 @@ void Producer::TakeErrors(const v1::ProduceResponse& response) {
     if (status.ok()) status = absl::UnknownError("refused without a reason");
     if (!error.field().empty()) status = WithField(std::move(status), error.field());
     fired_.push_back(
-        {std::move(put->sink), put->cookie, 0, Fired::Call::kRefused, nullptr, std::move(status)});
+        {std::move(put->sink), put->cookie, 0, Fired::Call::kRefused, false, nullptr, std::move(status)});
     puts_.Erase(error.tag());
   }
 }
@@ -262,7 +270,7 @@ void Producer::TakeResults(v1::ProduceResponse* response) {
     if (put->state == State::kUnacked) Settle(put);
     taken_.push_back(result.task_id());
     fired_.push_back(
-        {std::move(put->sink), put->cookie, result.task_id(), Fired::Call::kResult, &result, {}});
+        {std::move(put->sink), put->cookie, result.task_id(), Fired::Call::kResult, false, &result, {}});
     puts_.Erase(result.tag());
   }
 }
@@ -284,7 +292,7 @@ void Producer::Fire() {
     fired.sink->touched_ = true;
     switch (fired.call) {
       case Fired::Call::kAck:
-        fired.sink->OnAck(fired.cookie, fired.task_id);
+        fired.sink->OnAck(fired.cookie, fired.task_id, fired.existing);
         break;
       case Fired::Call::kRefused:
         fired.sink->OnRefused(fired.cookie, fired.status);
@@ -306,7 +314,7 @@ void Producer::Fire() {
 void Producer::GiveUp(const absl::Status& status) {
   puts_.ForEach([&](uint64_t, PendingPut& put) {
     const auto call = put.state == State::kUnacked ? Fired::Call::kRefused : Fired::Call::kLost;
-    fired_.push_back({std::move(put.sink), put.cookie, put.task_id, call, nullptr, status});
+    fired_.push_back({std::move(put.sink), put.cookie, put.task_id, call, false, nullptr, status});
   });
   puts_.Clear();
   outgoing_.Clear();

@@ -1,9 +1,12 @@
 // What the tasks of one PutGroup share, and what the engine tells about each task.
 #pragma once
 
+#include <joinq/put.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +26,13 @@ struct PutSpec {
   uint32_t max_crashes = 0;
   uint32_t retry_delay_ms = 0;
   uint32_t result_ttl_ms = 0;
+  uint64_t eta_unix_ms = 0;  // 0: none
+  uint32_t ttl_ms = 0;
+  int32_t priority = 0;
+  std::string unique_key;
+  UniqueScope unique_scope = UniqueScope::unfinished;
+  uint32_t unique_ms = 0;
+  std::string request_id;
   uint32_t timeout_ms = 0;  // for room; 0: for ever
   bool no_wait = false;
   bool watch = false;  // the outcome is wanted on the stream
@@ -31,8 +41,15 @@ struct PutSpec {
   bool operator==(const PutSpec&) const = default;
 };
 
+// Checks all that can be checked without the broker: InvalidArgument names the field.
+std::shared_ptr<PutSpec> MakePutSpec(const std::string& queue, std::string_view content_type,
+                                     const PutOptions& options);
+
 void FillOptions(const PutSpec& spec, v1::TaskOptions* options);
-void FillHeaders(const PutSpec& spec, v1::NewTask* task);
+// Headers and keys.
+void FillTask(const PutSpec& spec, v1::NewTask* task);
+// About what FillTask adds, in bytes.
+size_t TaskBytes(const PutSpec& spec);
 void FillGroup(const PutSpec& spec, v1::PutGroup* group);
 
 // Who hears of a task. All calls come from the engine's thread, without its lock,
@@ -44,7 +61,8 @@ class ResultSink {
   virtual ~ResultSink() = default;
   // The put is as durable as its queue promises. For a task that is not watched
   // this is the last call. May be followed or (results outrun acks) replaced by OnResult.
-  virtual void OnAck(uint64_t cookie, uint64_t task_id) = 0;
+  // `existing`: nothing was put, the task was there already.
+  virtual void OnAck(uint64_t cookie, uint64_t task_id, bool existing) = 0;
   // The put was refused or given up; the last call. kUnavailable: it may have been stored.
   virtual void OnRefused(uint64_t cookie, const absl::Status& status) = 0;
   // The outcome; the last call. May move out of `result`.

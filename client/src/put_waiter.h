@@ -14,7 +14,7 @@ namespace joinq::internal {
 // The i-th put has cookie i. The submitting thread waits, the producer's tells.
 class PutWaiter : public ResultSink {
  public:
-  explicit PutWaiter(size_t count) : ResultSink(true), missing_(count), ids_(count) {}
+  explicit PutWaiter(size_t count) : ResultSink(true), missing_(count), receipts_(count) {}
 
   // `count` puts will not be submitted after all.
   void Skip(size_t count) {
@@ -34,15 +34,16 @@ class PutWaiter : public ResultSink {
     std::lock_guard lock(mutex_);
     return error_;
   }
-  // 0 for each that is not acknowledged.
-  std::vector<uint64_t> ids() {
+  // The id is 0 for each that is not acknowledged; durabilities are left empty.
+  std::vector<PutReceipt> receipts() {
     std::lock_guard lock(mutex_);
-    return ids_;
+    return receipts_;
   }
 
-  void OnAck(uint64_t cookie, uint64_t task_id) override {
+  void OnAck(uint64_t cookie, uint64_t task_id, bool existing) override {
     std::lock_guard lock(mutex_);
-    ids_[cookie] = task_id;
+    receipts_[cookie].id = task_id;
+    receipts_[cookie].existing = existing;
     Ended();
   }
   void OnRefused(uint64_t cookie, const absl::Status& status) override {
@@ -66,7 +67,7 @@ class PutWaiter : public ResultSink {
   std::mutex mutex_;
   std::condition_variable complete_;
   size_t missing_ ABSL_GUARDED_BY(mutex_);
-  std::vector<uint64_t> ids_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PutReceipt> receipts_ ABSL_GUARDED_BY(mutex_);
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
   uint64_t error_cookie_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "client/src/connection.h"
 #include "client/src/control_calls.h"
 #include "client/src/lease_calls.h"
 #include "client/src/throwing.h"
-#include "common/names.h"
+#include "client/src/wire_types.h"
 
 namespace joinq {
 namespace {
@@ -16,48 +17,55 @@ using internal::ThrowIfError;
 using internal::Verb;
 
 constexpr uint32_t kGetBatchMax = 1000;
+constexpr uint32_t kPeekMax = 100;
 constexpr size_t kLeasesMax = 10'000;  // in one Done
 
 std::shared_ptr<const internal::PutSpec> MakeSpec(const std::string& queue, std::string_view content_type,
-                                                  Millis timeout, const PutOptions& options) {
-  internal::RequireName("queue", queue);
-  if (!options.handler.empty()) internal::RequireName("handler", options.handler);
-  internal::RequireHeaders(options.headers);
-  auto spec = std::make_shared<internal::PutSpec>();
-  spec->queue = queue;
-  spec->handler = options.handler;
-  spec->content_type = std::string(content_type);
-  spec->delay_ms = internal::ToMs("delay", options.delay);
-  spec->max_attempts = options.max_attempts;
-  spec->max_crashes = options.max_crashes;
-  spec->retry_delay_ms = internal::ToMs("retry_delay", options.retry_delay);
-  spec->result_ttl_ms = internal::ToMs("result_ttl", options.result_ttl);
+                                                  Millis timeout, const PutOptions& options, size_t count) {
+  const char* single = !options.unique_key.empty()   ? "unique_key"
+                       : !options.request_id.empty() ? "request_id"
+                                                     : nullptr;
+  if (single != nullptr && count > 1)
+    throw InvalidArgument(absl::StrCat(single, ": names one task, but ", count, " are put"), single);
+  auto spec = internal::MakePutSpec(queue, content_type, options);
   spec->timeout_ms = internal::ToTimeoutMs("timeout", timeout);
   spec->no_wait = timeout.count() == 0;
-  spec->headers = options.headers;
   return spec;
 }
 
-void RequireCount(uint32_t count) {
-  if (count < 1 || count > kGetBatchMax) {
-    throw InvalidArgument("count: must be 1 to 1000, not " + std::to_string(count), "count");
-  }
+void RequireCount(uint32_t count, uint32_t max) {
+  if (count < 1 || count > max)
+    throw InvalidArgument(absl::StrCat("count: must be 1 to ", max, ", not ", count), "count");
 }
 
 }  // namespace
 
 uint64_t Queue::put_raw(std::string_view payload, std::string_view content_type, Millis timeout,
                         const PutOptions& options) const {
-  const auto spec = MakeSpec(name_, content_type, timeout, options);
-  return connection_->Put(
+  const auto spec = MakeSpec(name_, content_type, timeout, options, 1);
+  return connection_
+      ->Put(
+          spec, 1, [&](size_t) { return payload; }, timeout)[0]
+      .id;
+}
+
+PutReceipt Queue::put_task_raw(std::string_view payload, std::string_view content_type, Millis timeout,
+                               const PutOptions& options) const {
+  const auto spec = MakeSpec(name_, content_type, timeout, options, 1);
+  PutReceipt receipt = connection_->Put(
       spec, 1, [&](size_t) { return payload; }, timeout)[0];
+  try {
+    receipt.durability = info().durability;
+  } catch (const Error&) {  // it is put all the same
+  }
+  return receipt;
 }
 
 std::vector<uint64_t> Queue::put_batch(const std::vector<std::string>& payloads, Millis timeout,
                                        const PutOptions& options) const {
-  const auto spec = MakeSpec(name_, {}, timeout, options);
-  return connection_->Put(
-      spec, payloads.size(), [&](size_t i) { return std::string_view(payloads[i]); }, timeout);
+  const auto spec = MakeSpec(name_, {}, timeout, options, payloads.size());
+  return internal::IdsOf(connection_->Put(
+      spec, payloads.size(), [&](size_t i) { return std::string_view(payloads[i]); }, timeout));
 }
 
 Task Queue::get_task(Millis timeout) const {
@@ -65,7 +73,7 @@ Task Queue::get_task(Millis timeout) const {
 }
 
 std::vector<std::string> Queue::get_batch(uint32_t count, Millis timeout) const {
-  RequireCount(count);
+  RequireCount(count, kGetBatchMax);
   std::vector<std::string> payloads;
   for (const Task& task : connection_->Get(name_, {.count = count, .timeout = timeout, .ack = true})) {
     payloads.push_back(task.payload());
@@ -82,14 +90,44 @@ QueueInfo Queue::info() const {
   return internal::GetQueueInfo(*connection_, name_);
 }
 
+QueueInfo Queue::update(const QueueChanges& changes) const {
+  return internal::UpdateQueue(*connection_, name_, changes);
+}
+
 void Queue::close() const {
-  v1::CloseRequest request;
-  request.set_queue(name_);
-  v1::CloseResponse response;
-  ThrowIfError(Verb::kControl, Quoted("queue", name_),
-               connection_->Control([&](grpc::ClientContext* context) {
-                 return connection_->queues().Close(context, request, &response);
-               }));
+  internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::Close);
+}
+
+void Queue::pause() const {
+  internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::Pause);
+}
+
+void Queue::resume() const {
+  internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::Resume);
+}
+
+std::vector<TaskInfo> Queue::peek(uint32_t count) const {
+  RequireCount(count, kPeekMax);
+  v1::PeekRequest request;
+  request.set_max_tasks(count);
+  auto response = internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::Peek, request);
+  std::vector<TaskInfo> tasks;
+  for (auto& task : *response.mutable_tasks()) tasks.push_back(internal::ToTaskInfo(&task));
+  return tasks;
+}
+
+TaskRange Queue::dead() const {
+  return TaskRange(connection_, {.queue = name_, .state = TaskState::dead});
+}
+
+uint64_t Queue::retry_dead(uint64_t limit) const {
+  v1::RetryDeadRequest request;
+  request.set_limit(limit);
+  return internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::RetryDead, request).retried();
+}
+
+uint64_t Queue::purge_dead() const {
+  return internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::PurgeDead).purged();
 }
 
 Task JoinableQueue::get(Millis timeout, Millis lease) const {
@@ -97,7 +135,7 @@ Task JoinableQueue::get(Millis timeout, Millis lease) const {
 }
 
 std::vector<Task> JoinableQueue::get_batch(uint32_t count, Millis timeout, Millis lease) const {
-  RequireCount(count);
+  RequireCount(count, kGetBatchMax);
   return connection_->Get(name_, {.count = count, .timeout = timeout, .lease = lease});
 }
 

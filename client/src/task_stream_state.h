@@ -23,7 +23,7 @@ class OutcomeCollector : public ResultSink {
   explicit OutcomeCollector(std::shared_ptr<Outstanding> outstanding)
       : ResultSink(false), outstanding_(std::move(outstanding)) {}
 
-  void OnAck(uint64_t, uint64_t) override {}
+  void OnAck(uint64_t, uint64_t, bool) override {}
   void OnRefused(uint64_t cookie, const absl::Status& status) override;
   void OnResult(uint64_t cookie, v1::ProducedResult& result) override;
   void OnLost(uint64_t cookie, uint64_t task_id, const absl::Status& status) override;

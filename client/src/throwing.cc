@@ -6,35 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "client/src/utf8.h"
 #include "common/names.h"
 
 namespace joinq {
-
-const char* to_string(FailureKind kind) {
-  switch (kind) {
-    case FailureKind::handler_error:
-      return "handler error";
-    case FailureKind::time_limit:
-      return "time limit";
-    case FailureKind::unknown_handler:
-      return "unknown handler";
-    case FailureKind::crash:
-      return "crash";
-    case FailureKind::out_of_memory:
-      return "out of memory";
-    case FailureKind::host_lost:
-      return "host lost";
-    case FailureKind::bad_arguments:
-      return "bad arguments";
-    case FailureKind::cancelled:
-      return "cancelled";
-    case FailureKind::forgotten:
-      return "forgotten";
-    case FailureKind::not_put:
-      return "not put";
-  }
-  return "error";
-}
 
 TaskFailed::TaskFailed(uint64_t task_id, FailureKind kind, std::string message, std::string detail)
     : Error(absl::StrCat(task_id == 0 ? "task" : absl::StrCat("task ", task_id), " failed: ", to_string(kind),
@@ -97,6 +72,10 @@ void ThrowIfError(Verb verb, std::string_view what_view, const absl::Status& sta
     case StatusCode::kPermissionDenied:
     case StatusCode::kUnauthenticated:
       throw NotAllowed(message, field);
+    case StatusCode::kUnimplemented:
+      throw Error(absl::StrCat(what, what.empty() ? "" : ": ",
+                               "this broker cannot do that: it is older than its client"),
+                  field);
     default:
       throw Error(message, field);
   }
@@ -104,6 +83,7 @@ void ThrowIfError(Verb verb, std::string_view what_view, const absl::Status& sta
 
 FailureKind KindOf(v1::Outcome outcome, v1::FailureKind kind) {
   if (outcome == v1::OUTCOME_CANCELLED) return FailureKind::cancelled;
+  if (outcome == v1::OUTCOME_EXPIRED) return FailureKind::expired;
   if (outcome == v1::OUTCOME_UNSPECIFIED) return FailureKind::forgotten;
   switch (kind) {
     case v1::FAILURE_KIND_TIME_LIMIT:
@@ -134,7 +114,9 @@ void FillOutcome(v1::ProducedResult& result, Outcome* outcome) {
   outcome->message = result.error().message();
   outcome->detail = result.error().detail();
   if (!outcome->message.empty()) return;
-  if (outcome->kind == FailureKind::cancelled) outcome->message = "its queue was purged or deleted";
+  if (outcome->kind == FailureKind::cancelled)
+    outcome->message = "it was cancelled, or its queue purged or deleted";
+  if (outcome->kind == FailureKind::expired) outcome->message = "its time to live ran out while it waited";
   if (outcome->kind == FailureKind::forgotten) outcome->message = "its result is no longer kept";
 }
 
@@ -163,6 +145,12 @@ uint32_t ToTimeoutMs(std::string_view field, Millis time) {
 void RequireName(std::string_view field, std::string_view name) {
   const absl::Status status = CheckName(field, name);
   if (!status.ok()) throw InvalidArgument(std::string(status.message()), std::string(field));
+}
+
+const std::string& RequireUtf8(std::string_view field, const std::string& text) {
+  if (ValidUtf8(text) != text)
+    throw InvalidArgument(std::string(field) + ": must be UTF-8", std::string(field));
+  return text;
 }
 
 std::string Quoted(std::string_view kind, std::string_view name) {

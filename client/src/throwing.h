@@ -30,6 +30,8 @@ uint32_t ToMs(std::string_view field, Millis time);
 uint32_t ToTimeoutMs(std::string_view field, Millis time);
 // InvalidArgument unless it is a good name.
 void RequireName(std::string_view field, std::string_view name);
+// `text` if it is UTF-8, as protobuf wants it; else InvalidArgument.
+const std::string& RequireUtf8(std::string_view field, const std::string& text);
 std::string Quoted(std::string_view kind, std::string_view name);
 
 }  // namespace joinq::internal

@@ -1,6 +1,6 @@
-#include <cstdint>
+#include "client/src/utf8.h"
 
-#include "client/src/lease_calls.h"
+#include <cstdint>
 
 namespace joinq::internal {
 namespace {

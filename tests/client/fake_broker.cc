@@ -9,11 +9,13 @@
 
 namespace joinq::test {
 
-FakeBroker::FakeBroker(int port) : port_(port) {
+FakeBroker::FakeBroker(int port, std::vector<grpc::Service*> more) : port_(port) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(static_cast<v1::TaskService::Service*>(this));
   builder.RegisterService(static_cast<v1::QueueService::Service*>(this));
+  builder.RegisterService(static_cast<v1::AdminService::Service*>(this));
+  for (grpc::Service* service : more) builder.RegisterService(service);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax + 65'536);
   server_ = builder.BuildAndStart();
 }
@@ -112,10 +114,17 @@ grpc::Status FakeBroker::GetResult(grpc::ServerContext*, const v1::GetResultRequ
                    : grpc::Status(grpc::StatusCode::NOT_FOUND, "no such result");
 }
 
-grpc::Status FakeBroker::CreateQueue(grpc::ServerContext*, const v1::CreateQueueRequest* request,
-                                     v1::QueueInfo* info) {
-  info->set_name(request->name());
-  return grpc::Status::OK;
+grpc::Status FakeBroker::Play(const Message& request, Message* response) {
+  std::function<grpc::Status(const Message&, Message*)> answer;
+  {
+    std::lock_guard lock(mutex_);
+    auto& copy = sent_[typeid(request)].emplace_back(request.New());
+    copy->CopyFrom(request);
+    auto found = answers_.find(typeid(request));
+    if (found != answers_.end()) answer = found->second;
+  }
+  changed_.notify_all();
+  return answer ? answer(request, response) : grpc::Status::OK;
 }
 
 grpc::Status FakeBroker::GetQueue(grpc::ServerContext*, const v1::GetQueueRequest* request,
@@ -126,7 +135,7 @@ grpc::Status FakeBroker::GetQueue(grpc::ServerContext*, const v1::GetQueueReques
   info->set_name(request->name());
   info->mutable_stats()->set_ready(3);
   info->set_durability("memory");
-  return grpc::Status::OK;
+  return Play(*request, info);
 }
 
 grpc::Status FakeBroker::ListQueues(grpc::ServerContext*, const v1::ListQueuesRequest* request,
@@ -139,11 +148,14 @@ grpc::Status FakeBroker::ListQueues(grpc::ServerContext*, const v1::ListQueuesRe
 }
 
 grpc::Status FakeBroker::Get(grpc::ServerContext*, const v1::GetRequest* request, v1::GetResponse* response) {
+  Play(*request, response);
   return on_get ? on_get(*request, response) : grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "empty");
 }
 
-grpc::Status FakeBroker::Done(grpc::ServerContext*, const v1::DoneRequest* request, v1::DoneResponse*) {
-  return on_done ? on_done(*request) : grpc::Status::OK;
+grpc::Status FakeBroker::Done(grpc::ServerContext*, const v1::DoneRequest* request,
+                              v1::DoneResponse* response) {
+  const grpc::Status played = Play(*request, response);
+  return on_done ? on_done(*request) : played;
 }
 
 grpc::Status FakeBroker::Join(grpc::ServerContext*, const v1::JoinRequest* request, v1::JoinResponse*) {

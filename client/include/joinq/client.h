@@ -31,6 +31,27 @@ struct ClientOptions {
   std::string name = {};
 };
 
+struct BrokerInfo {
+  std::string version;
+  uint64_t epoch = 0;      // grows with every start
+  std::string durability;  // "fsync" or "memory": the best it has
+  uint64_t tasks = 0;
+  uint64_t queues = 0;
+  uint64_t memory_bytes = 0;    // records of tasks and the payloads in memory
+  uint64_t resident_bytes = 0;  // payloads in memory
+  uint64_t payload_bytes = 0;   // payloads in all
+  uint64_t journal_bytes = 0;
+  uint64_t records_set_aside = 0;  // damaged ones, since the data directory was made
+  // "ok", "low" (puts are refused), "critical" (completions only); empty with --memory.
+  std::string disk;
+  uint64_t disk_free_bytes = 0;
+};
+
+struct BackupInfo {
+  uint64_t bytes = 0;
+  uint64_t journal_entry = 0;  // everything up to this commit is in it
+};
+
 struct WorkerInfo {
   uint64_t id = 0;
   std::string name = {};
@@ -82,6 +103,21 @@ class Client {
   // Refused while it has unfinished tasks, unless `force`, which cancels them.
   void delete_queue(const std::string& name, bool force = false);
 
+  // All that is known of a task. NotFound: unknown, or ended and its result not kept.
+  TaskInfo task_info(uint64_t task_id, bool with_payload = false);
+  // All tasks of a filter, asked for page by page as the range is walked.
+  TaskRange list_tasks(TaskFilter filter = {});
+  // One page: up to `count` (1..1000) tasks whose ids are above `after` (below it if
+  // newest_first; 0: from the first).
+  TaskPage task_page(const TaskFilter& filter, uint64_t after = 0, uint32_t count = 100);
+  // Ends a task that has not ended; the lease of one that is leased is void from then on
+  // and its holder is told. Repeating it is fine; Refused if it ended otherwise.
+  TaskInfo cancel(uint64_t task_id);
+  // Makes a dead task ready again with fresh budgets, or a delayed one ready at once.
+  // Refused in any other state.
+  TaskInfo retry(uint64_t task_id);
+  // The one reason why it is not running now.
+  Why why(uint64_t task_id);
   // The outcome of a task put with a result_ttl, waiting for it up to `wait`.
   // NotFound: no such task, not kept, or past its time. Timeout: not finished yet.
   Outcome result(uint64_t task_id, Millis wait = Millis(0));
@@ -91,6 +127,12 @@ class Client {
   std::vector<WorkerInfo> workers();
   // Returns if the broker answers within `timeout`.
   void ping(Millis timeout);
+
+  BrokerInfo broker_info();
+  // Writes a consistent copy of the broker's data, while it serves, into a directory of its
+  // machine (absolute, not there yet). Refused: it is there, or the broker keeps no data.
+  // Tried once: after Timeout or Unavailable it may or may not have been made.
+  BackupInfo backup(const std::string& directory, Millis timeout = kForever);
 
   const std::string& url() const { return url_; }
 

@@ -113,7 +113,8 @@ enum class FailureKind {
   out_of_memory,    // the child went over its memory limit
   host_lost,        // the worker was lost
   bad_arguments,    // the handler could not decode its arguments
-  cancelled,        // the queue was purged or deleted
+  cancelled,        // the task was cancelled, or its queue purged or deleted
+  expired,          // its ttl ran out while it waited
   forgotten,        // the result is not kept any more
   not_put,          // the put itself was refused
 };

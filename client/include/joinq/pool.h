@@ -63,6 +63,10 @@ struct PoolOptions {
   bool create_queue = true;    // the pool's queue, if there is none
   uint32_t window = 4096;      // tasks of one map or imap that are under way at a time
   Headers headers = {};        // sent with every task
+  // As those of PutOptions.
+  std::optional<TimePoint> eta = {};
+  Millis ttl{0};
+  int priority = 0;
 };
 
 // The untyped part of AsyncResult.
@@ -75,6 +79,9 @@ class AsyncTask {
   bool successful() const;
   // The broker's id; waits until the put is acknowledged. Throws what a put throws.
   uint64_t id(Millis timeout = kForever) const;
+  // Nothing was put: the task was there already, by its unique_key or request_id; the
+  // outcome is that task's. Waits as id() does.
+  bool existing(Millis timeout = kForever) const;
   // Waits for the end; Timeout. Throws Unavailable if the connection is lost for good.
   const Outcome& outcome(Millis timeout = kForever) const;
 
@@ -207,6 +214,11 @@ class Pool {
   AsyncResult<std::string> apply_raw(const std::string& handler, std::string_view payload) {
     return AsyncResult<std::string>(Submit(handler, payload, {}));
   }
+  // With options of its own in place of the pool's, so that tasks may have keys.
+  AsyncResult<std::string> apply_raw(const std::string& handler, std::string_view payload,
+                                     const PutOptions& options) {
+    return AsyncResult<std::string>(Submit(handler, payload, {}, options));
+  }
   // As apply_raw without waiting for an outcome; the id of the put task, whose
   // outcome is read with Client::result within result_ttl.
   uint64_t submit_raw(const std::string& handler, std::string_view payload, Millis timeout = kForever);
@@ -250,6 +262,9 @@ class Pool {
 
  private:
   AsyncTask Submit(const std::string& handler, std::string_view payload, std::string_view content_type);
+  AsyncTask Submit(const std::string& handler, std::string_view payload, std::string_view content_type,
+                   PutOptions options);
+  AsyncTask Submit(std::shared_ptr<const internal::PutSpec> spec, std::string_view payload);
   std::shared_ptr<const internal::PutSpec> SpecFor(const std::string& handler, std::string_view content_type);
 
   struct State;

@@ -1,55 +1,14 @@
 // Queue and JoinableQueue: Python's multiprocessing queues, across a network.
 #pragma once
 
+#include <joinq/queue_options.h>
 #include <joinq/task.h>
+#include <joinq/task_info.h>
 
 #include <iterator>
 #include <type_traits>
 
 namespace joinq {
-
-struct QueueOptions {
-  uint64_t maxsize = 0;  // most tasks that may wait, leased ones not counted; 0: no bound
-  Millis lease{0};       // of a get that names none; 1 s to 12 h; 0: the broker's default, 60 s
-};
-
-struct QueueStats {
-  uint64_t size = 0;  // ready + delayed
-  uint64_t ready = 0;
-  uint64_t delayed = 0;
-  uint64_t leased = 0;
-  uint64_t unfinished = 0;  // size + leased; join waits for 0
-  uint64_t put_total = 0;   // since the queue's creation, as the next ones
-  uint64_t done_total = 0;
-  uint64_t dead = 0;
-  uint64_t cancelled_total = 0;
-  uint64_t redelivered_total = 0;
-  Millis oldest_ready{0};  // age of the task that has been ready longest
-  uint64_t parked_puts = 0;
-  uint64_t parked_gets = 0;
-  uint64_t parked_joins = 0;
-  uint64_t bytes = 0;      // payload bytes of unfinished tasks
-  uint32_t consumers = 0;  // workers that serve the queue
-};
-
-struct QueueInfo {
-  std::string name;
-  QueueOptions options;
-  bool closed = false;
-  QueueStats stats;
-  std::string durability;  // "fsync" or "memory": what an acknowledged put survives
-};
-
-// How a put is done. Times are rounded to milliseconds and at most 2^31-1 of them.
-struct PutOptions {
-  std::string handler = {};  // the handler that workers run it with; empty: a plain message
-  Headers headers = {};
-  Millis delay{0};            // not handed out before
-  uint32_t max_attempts = 0;  // failed attempts before the task is dead; 0: the default, 1
-  uint32_t max_crashes = 0;   // lost holders before the task is dead; 0: the default, 3
-  Millis retry_delay{0};      // first backoff, doubling with jitter; 0: the default, 1 s
-  Millis result_ttl{0};       // how long the outcome stays readable; 0: it is not kept
-};
 
 template <typename T>
 inline constexpr bool kIsText = std::is_convertible_v<const T&, std::string_view>;
@@ -84,6 +43,21 @@ class Queue {
   uint64_t put_nowait(const T& value, const PutOptions& options = {}) const {
     return put(value, Millis(0), options);
   }
+  // As put, and tells more: whether the task was there already (PutOptions::unique_key,
+  // request_id) and what the put survives. Costs a second call.
+  PutReceipt put_task(std::string_view payload, Millis timeout = kForever,
+                      const PutOptions& options = {}) const {
+    return put_task_raw(payload, {}, timeout, options);
+  }
+  template <typename T>
+  requires(!kIsText<T>) PutReceipt
+      put_task(const T& value, Millis timeout = kForever, const PutOptions& options = {})
+  const {
+    return put_task_raw(options.handler.empty() ? PackResult(value) : PackArgs(value), kMsgpackType, timeout,
+                        options);
+  }
+  PutReceipt put_task_raw(std::string_view payload, std::string_view content_type, Millis timeout,
+                          const PutOptions& options) const;
   // Puts all in order, many at a time, and returns their ids. Each is a put of its
   // own: if one is refused, the first error is thrown, and others may have been put:
   // Error::put_ids() says which.
@@ -112,8 +86,25 @@ class Queue {
   bool full() const;
   QueueInfo info() const;
 
+  // Changes the options that are set and answers with what it is like then. Refused:
+  // order or durability of a queue that holds tasks.
+  QueueInfo update(const QueueChanges& changes) const;
   // No puts from now on; gets drain what is left, then throw Closed. Final.
   void close() const;
+  // No deliveries until resume(); puts and completions go on. It outlives restarts of the
+  // broker. Repeating either is fine.
+  void pause() const;
+  void resume() const;
+  // The `count` (1..100) tasks that would be handed out next, in that order and with their
+  // payloads, without taking them.
+  std::vector<TaskInfo> peek(uint32_t count = 1) const;
+
+  // Tasks that failed or crashed for good and are kept, the oldest first.
+  TaskRange dead() const;
+  // Makes the oldest `limit` of them (0: all) ready again with fresh budgets; how many.
+  uint64_t retry_dead(uint64_t limit = 0) const;
+  // Forgets them; how many.
+  uint64_t purge_dead() const;
 
   // Iteration takes items until the queue is closed and drained.
   class iterator;

@@ -3,6 +3,7 @@
 
 #include <joinq/codec.h>
 #include <joinq/errors.h>
+#include <joinq/put.h>
 
 #include <chrono>
 #include <cstdint>
@@ -19,13 +20,6 @@ namespace internal {
 class Connection;
 struct TaskData;
 }  // namespace internal
-
-using Millis = std::chrono::milliseconds;
-// Waits for ever. Every other time must be 0 or more; InvalidArgument otherwise.
-inline constexpr Millis kForever = Millis::max();
-
-// Name and value; at most 32 a task, name 1..200 bytes, value at most 4 KiB.
-using Headers = std::vector<std::pair<std::string, std::string>>;
 
 // The right to finish one delivery of a task. Of two leases of a task the one
 // with the greater (epoch, sequence) is the newer, so it serves as a fencing token.
