@@ -141,6 +141,15 @@ Outcome Client::result(uint64_t task_id, Millis wait) {
   return outcome;
 }
 
+Task Client::get_any(const std::vector<WeightedQueue>& queues, Millis timeout) {
+  return connection_->Get(queues, 1, {.timeout = timeout})[0];
+}
+
+std::vector<Task> Client::get_any_batch(const std::vector<WeightedQueue>& queues, uint32_t count,
+                                        const GetOptions& options) {
+  return connection_->Get(queues, count, options);
+}
+
 Task Client::leased_task(const std::string& queue, const Lease& lease) {
   internal::RequireName("queue", queue);
   return connection_->MakeTask(queue, lease);

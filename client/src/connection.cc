@@ -1,7 +1,6 @@
 #include "client/src/connection.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -81,9 +80,17 @@ Connection::Connection(NetAddress address, ClientOptions options, std::shared_pt
       parked_queues_(v1::QueueService::NewStub(parked)),
       parked_tasks_(v1::TaskService::NewStub(parked)),
       producer_(std::make_unique<Producer>(
-          [address = address_] { return MakeChannel(address); },
+          &loop_, [address = address_] { return MakeChannel(address); },
           Producer::Options{address_.ToString(), options_.name, options_.unavailable_after, options_.linger,
-                            options_.window_tasks, options_.window_bytes})) {}
+                            options_.window_tasks, options_.window_bytes})),
+      session_(std::make_unique<Session>(
+          &loop_, [address = address_] { return MakeChannel(address); }, options_.name)) {}
+
+Connection::~Connection() {
+  session_->Close();
+  producer_->Close();
+  loop_.Stop();
+}
 
 absl::Status Connection::Control(absl::FunctionRef<grpc::Status(Context*)> call) {
   const auto deadline = After(options_.timeout);
@@ -130,54 +137,6 @@ absl::Status Connection::Parked(Millis timeout, absl::FunctionRef<grpc::Status(C
       return status;
     }
   }
-}
-
-std::vector<Task> Connection::Get(const std::string& queue, const GetSpec& spec) {
-  v1::GetRequest request;
-  request.set_queue(queue);
-  request.set_max_tasks(spec.count);
-  request.set_lease_ms(ToMs("lease", spec.lease));
-  request.set_ack(spec.ack);
-  v1::GetResponse response;
-  const absl::Status status = Parked(spec.timeout, [&](Context* context, uint32_t slice_ms) {
-    request.set_timeout_ms(slice_ms);
-    request.set_no_wait(slice_ms == 0);
-    return parked_queues_->Get(context, request, &response);
-  });
-  ThrowIfError(Verb::kGet, Quoted("queue", queue), status);
-  std::vector<Task> tasks;
-  tasks.reserve(response.tasks_size());
-  for (auto& delivered : *response.mutable_tasks()) tasks.push_back(MakeTask(queue, &delivered));
-  if (tasks.empty()) throw Empty(Quoted("queue", queue) + " is empty");
-  return tasks;
-}
-
-Task Connection::MakeTask(const std::string& queue, v1::DeliveredTask* delivered) {
-  auto data = std::make_shared<TaskData>();
-  data->connection = shared_from_this();
-  data->id = delivered->task_id();
-  data->queue = queue;
-  data->handler = std::move(*delivered->mutable_handler());
-  data->payload = std::move(*delivered->mutable_payload());
-  data->content_type = std::move(*delivered->mutable_content_type());
-  for (auto& header : *delivered->mutable_headers()) {
-    data->headers.emplace_back(std::move(*header.mutable_name()), std::move(*header.mutable_value()));
-  }
-  data->attempt = delivered->attempt();
-  if (delivered->has_lease()) {
-    data->lease = {delivered->lease().task_id(), delivered->lease().epoch(), delivered->lease().sequence()};
-  }
-  data->lease_time = Millis(delivered->lease_ms());
-  return Task(std::move(data));
-}
-
-Task Connection::MakeTask(const std::string& queue, const Lease& lease) {
-  auto data = std::make_shared<TaskData>();
-  data->connection = shared_from_this();
-  data->id = lease.task_id;
-  data->queue = queue;
-  data->lease = lease;
-  return Task(std::move(data));
 }
 
 std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts) {

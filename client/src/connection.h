@@ -1,8 +1,8 @@
 // What Client, Queue, Pool and Task share: the address, the channels and the
 // producer of one broker.
 //
-// Three channels, so that what parks cannot starve what must move: one for the
-// producer's stream, one for short calls, one for gets and joins that wait.
+// A channel each, so that what parks cannot starve what must move: for the producer's
+// stream, for the session's, for short calls, for gets and joins that wait.
 // Thread-safe. Calls throw the exceptions of joinq/errors.h.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "client/src/producer.h"
+#include "client/src/session.h"
 #include "common/net_address.h"
 #include "joinq/v1/admin.grpc.pb.h"
 #include "joinq/v1/queue.grpc.pb.h"
@@ -35,6 +36,9 @@ struct TaskData {
   uint32_t attempt = 0;
   Lease lease;
   Millis lease_time{0};
+  std::shared_ptr<HeldLease> held;  // of a lease that hangs on the session
+
+  ~TaskData();
 };
 
 std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts);
@@ -46,6 +50,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Does not connect yet.
   Connection(NetAddress address, ClientOptions options);
+  // Gives leased tasks back, and waits for puts that are under way, up to ClientOptions::linger.
+  ~Connection();
 
   v1::QueueService::Stub& queues() { return *queues_; }
   v1::QueueService::Stub& parked_queues() { return *parked_queues_; }
@@ -54,6 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   v1::WorkerService::Stub& workers() { return *workers_; }
   v1::AdminService::Stub& admin() { return *admin_; }
   Producer& producer() { return *producer_; }
+  Session& session() { return *session_; }
   const ClientOptions& options() const { return options_; }
 
   // A short call: repeated while the broker is unavailable, until
@@ -64,14 +71,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // or asks not to wait when it is 0.
   absl::Status Parked(Millis timeout, absl::FunctionRef<grpc::Status(Context*, uint32_t slice_ms)> call);
 
-  struct GetSpec {
-    uint32_t count = 1;
-    Millis timeout = kForever;
-    Millis lease{0};
-    bool ack = false;
-  };
-  std::vector<Task> Get(const std::string& queue, const GetSpec& spec);
-  Task MakeTask(const std::string& queue, v1::DeliveredTask* delivered);
+  std::vector<Task> Get(const std::string& queue, uint32_t count, const GetOptions& options);
+  std::vector<Task> Get(const std::vector<WeightedQueue>& queues, uint32_t count, const GetOptions& options);
   Task MakeTask(const std::string& queue, const Lease& lease);
   // Puts all and waits for the acknowledgements; errors have their put_ids(). The
   // receipts lack the durability.
@@ -87,7 +88,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::unique_ptr<v1::AdminService::Stub> admin_;
   const std::unique_ptr<v1::QueueService::Stub> parked_queues_;
   const std::unique_ptr<v1::TaskService::Stub> parked_tasks_;
+  EventLoop loop_;
   const std::unique_ptr<Producer> producer_;
+  const std::unique_ptr<Session> session_;
+
+  std::vector<Task> Get(v1::GetRequest* request, const std::string& what, const GetOptions& options);
+  grpc::Status GetOfSession(Context* context, v1::GetRequest* request, v1::GetResponse* response);
+  Task MakeTask(const v1::GetRequest& request, v1::DeliveredTask* delivered);
 
   Connection(NetAddress address, ClientOptions options, std::shared_ptr<grpc::Channel> control,
              std::shared_ptr<grpc::Channel> parked);

@@ -14,15 +14,20 @@ namespace joinq::internal {
 
 // Adds the queue and the leases to `request` and makes the call.
 template <typename Request, typename Response>
-void CallWithLeases(Connection& connection, const std::string& queue, const std::vector<Lease>& leases,
-                    Request* request,
-                    grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                                   Response*)) {
+Response CallWithLeases(Connection& connection, const std::string& queue, const std::vector<Lease>& leases,
+                        Request* request,
+                        grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                       Response*)) {
   request->set_queue(queue);
   for (const Lease& lease : leases) {
     if (lease.task_id == 0)
       throw InvalidArgument("the task was acknowledged when it was taken: it has no lease", "leases");
-    auto* wire = request->add_leases();
+    v1::Lease* wire;
+    if constexpr (requires { request->add_leases(); }) {
+      wire = request->add_leases();
+    } else {
+      wire = request->mutable_lease();
+    }
     wire->set_task_id(lease.task_id);
     wire->set_epoch(lease.epoch);
     wire->set_sequence(lease.sequence);
@@ -35,6 +40,7 @@ void CallWithLeases(Connection& connection, const std::string& queue, const std:
                                ? absl::StrCat("task ", leases[0].task_id, " of ", Quoted("queue", queue))
                                : Quoted("queue", queue);
   ThrowIfError(Verb::kLease, what, status);
+  return response;
 }
 
 }  // namespace joinq::internal

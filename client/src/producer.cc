@@ -1,10 +1,10 @@
 #include "client/src/producer.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "client/src/random_id.h"
 #include "common/names.h"
 #include "common/rpc_status.h"
 
@@ -22,12 +22,6 @@ constexpr size_t kTakenAlone = 4096;        // results taken that are worth a me
 constexpr int kControlEntriesMax = 16'384;  // of one kind in one message
 constexpr uint64_t kPayloadBytesMax = kMessageBytesMax - 65'536;
 
-uint64_t RandomId() {
-  std::random_device device;
-  const uint64_t id = (uint64_t{device()} << 32) | device();
-  return id == 0 ? 1 : id;
-}
-
 }  // namespace
 
 struct Producer::Fired {
@@ -41,20 +35,20 @@ struct Producer::Fired {
   absl::Status status;
 };
 
-Producer::Producer(MakeChannel make_channel, Options options)
+Producer::Producer(EventLoop* loop, MakeChannel make_channel, Options options)
     : options_(std::move(options)),
       make_channel_(std::move(make_channel)),
       producer_id_(RandomId()),
-      backoff_(kBackoffFirst, kBackoffMax),
-      waker_(std::make_unique<ProduceLink::Waker>()) {}
+      loop_(loop),
+      backoff_(kBackoffFirst, kBackoffMax) {
+  loop_->Add(this);
+}
 
-Producer::~Producer() {
+Producer::~Producer() = default;
+
+void Producer::Close() {
   Lock lock(mutex_);
-  if (!thread_.joinable()) {
-    lock.unlock();
-    queue_.Shutdown();
-    return;
-  }
+  if (!started_) return;
   lingering_ = true;
   corked_ = false;
   StartWriteIfIdle(lock);
@@ -70,9 +64,8 @@ Producer::~Producer() {
     can_write_ = false;
     link_->WritesDone();
   }
-  Wake();
-  lock.unlock();
-  thread_.join();
+  loop_->Wake();
+  window_free_.wait(lock, [this] { return closed_; });
 }
 
 bool Producer::WindowFull(size_t bytes) const {
@@ -111,11 +104,12 @@ absl::StatusOr<uint64_t> Producer::Submit(const std::shared_ptr<const PutSpec>& 
   ++unacked_;
   unacked_bytes_ += payload.size();
   if (!link_ && reconnect_at_ == kNever) {
-    if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+    started_ = true;
+    loop_->Start();
     const auto now = Clock::now();
     give_up_at_ = now + options_.unavailable_after;
     reconnect_at_ = now;
-    Wake();
+    loop_->Wake();
   }
   corked_ = more && outgoing_.next_tasks() < kCorkTasks;
   if (!corked_) StartWriteIfIdle(lock);
@@ -172,12 +166,6 @@ void Producer::AddControlFields(v1::ProduceRequest* request) {
     watch->set_task_id(it->second);
   }
   watches_.resize(watches_.size() - watches);
-}
-
-void Producer::Wake() {
-  if (wake_pending_) return;
-  wake_pending_ = true;
-  waker_->Wake(&queue_);
 }
 
 // ---------------------------------------------------------------- what the broker says

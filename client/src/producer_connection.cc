@@ -10,7 +10,7 @@ namespace joinq::internal {
 namespace {
 
 using State = PendingPut::State;
-using Event = ProduceLink::Event;
+using Event = StreamEvent;
 using Clock = Producer::Clock;
 
 // Errors that trying again will not cure.
@@ -22,45 +22,12 @@ bool IsFinal(const absl::Status& status) {
 
 }  // namespace
 
-void Producer::Run() {
-  bool shut = false;
-  while (true) {
-    void* tag = nullptr;
-    bool ok = false;
-    switch (queue_.AsyncNext(&tag, &ok, NextTime())) {
-      case grpc::CompletionQueue::SHUTDOWN:
-        return;
-      case grpc::CompletionQueue::GOT_EVENT:
-        HandleEvent(static_cast<ProduceLink::Tag*>(tag)->event, ok);
-        break;
-      case grpc::CompletionQueue::TIMEOUT:
-        break;
-    }
-    HandleTime(Clock::now());
-    Lock lock(mutex_);
-    if (stopping_ && !link_ && !shut) {
-      shut = true;
-      GiveUp(absl::UnavailableError("the client was closed"));
-      queue_.Shutdown();
-      lock.unlock();
-      Fire();
-    }
-  }
-}
-
-// Time as the completion queue takes it.
-static std::chrono::system_clock::time_point OnSystemClock(Clock::time_point when) {
-  if (when == Producer::kNever) return std::chrono::system_clock::time_point::max();
-  const auto left = std::max(when - Clock::now(), Clock::duration::zero());
-  return std::chrono::system_clock::now() + std::chrono::ceil<std::chrono::microseconds>(left);
-}
-
-std::chrono::system_clock::time_point Producer::NextTime() {
+Clock::time_point Producer::NextTime() {
   std::lock_guard lock(mutex_);
-  return OnSystemClock(link_ ? give_up_at_ : std::min(give_up_at_, reconnect_at_));
+  return link_ ? give_up_at_ : std::min(give_up_at_, reconnect_at_);
 }
 
-void Producer::HandleTime(Clock::time_point now) {
+void Producer::OnTime(Clock::time_point now) {
   Lock lock(mutex_);
   if (now >= give_up_at_) {
     GiveUp(GiveUpStatus());
@@ -73,23 +40,27 @@ void Producer::HandleTime(Clock::time_point now) {
   } else if (!link_ && now >= reconnect_at_ && !stopping_) {
     Connect();
   }
+  const bool closing = stopping_ && !link_ && !closed_;
+  if (closing) GiveUp(absl::UnavailableError("the client was closed"));
   lock.unlock();
   Fire();
+  if (!closing) return;
+  lock.lock();
+  closed_ = true;
+  window_free_.notify_all();
 }
 
 void Producer::Connect() {
   reconnect_at_ = kNever;
   can_write_ = writing_ = false;
-  link_ = std::make_shared<ProduceLink>(make_channel_(), &queue_);
+  link_ = std::make_shared<ProduceLink>(v1::TaskService::NewStub(make_channel_()),
+                                        &v1::TaskService::Stub::PrepareAsyncProduce, loop_, this);
   link_->Start();
 }
 
-void Producer::HandleEvent(Event event, bool ok) {
+void Producer::OnEvent(EventLoop::Tag* tag, bool ok) {
+  const Event event = static_cast<StreamTag*>(tag)->event;
   Lock lock(mutex_);
-  if (event == Event::kWake) {
-    wake_pending_ = false;
-    return;
-  }
   auto link = link_;
   if (event == Event::kFinished) {
     link_.reset();

@@ -16,7 +16,6 @@ using internal::Quoted;
 using internal::ThrowIfError;
 using internal::Verb;
 
-constexpr uint32_t kGetBatchMax = 1000;
 constexpr uint32_t kPeekMax = 100;
 constexpr size_t kLeasesMax = 10'000;  // in one Done
 
@@ -31,11 +30,6 @@ std::shared_ptr<const internal::PutSpec> MakeSpec(const std::string& queue, std:
   spec->timeout_ms = internal::ToTimeoutMs("timeout", timeout);
   spec->no_wait = timeout.count() == 0;
   return spec;
-}
-
-void RequireCount(uint32_t count, uint32_t max) {
-  if (count < 1 || count > max)
-    throw InvalidArgument(absl::StrCat("count: must be 1 to ", max, ", not ", count), "count");
 }
 
 }  // namespace
@@ -69,13 +63,12 @@ std::vector<uint64_t> Queue::put_batch(const std::vector<std::string>& payloads,
 }
 
 Task Queue::get_task(Millis timeout) const {
-  return connection_->Get(name_, {.timeout = timeout, .ack = true})[0];
+  return connection_->Get(name_, 1, {.timeout = timeout, .ack = true})[0];
 }
 
 std::vector<std::string> Queue::get_batch(uint32_t count, Millis timeout) const {
-  RequireCount(count, kGetBatchMax);
   std::vector<std::string> payloads;
-  for (const Task& task : connection_->Get(name_, {.count = count, .timeout = timeout, .ack = true})) {
+  for (const Task& task : connection_->Get(name_, count, {.timeout = timeout, .ack = true})) {
     payloads.push_back(task.payload());
   }
   return payloads;
@@ -107,7 +100,8 @@ void Queue::resume() const {
 }
 
 std::vector<TaskInfo> Queue::peek(uint32_t count) const {
-  RequireCount(count, kPeekMax);
+  if (count < 1 || count > kPeekMax)
+    throw InvalidArgument(absl::StrCat("count: must be 1 to 100, not ", count), "count");
   v1::PeekRequest request;
   request.set_max_tasks(count);
   auto response = internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::Peek, request);
@@ -130,13 +124,20 @@ uint64_t Queue::purge_dead() const {
   return internal::QueueCall(*connection_, name_, &v1::QueueService::Stub::PurgeDead).purged();
 }
 
+Task JoinableQueue::get(Millis timeout) const {
+  return connection_->Get(name_, 1, {.timeout = timeout})[0];
+}
+
 Task JoinableQueue::get(Millis timeout, Millis lease) const {
-  return connection_->Get(name_, {.timeout = timeout, .lease = lease})[0];
+  return connection_->Get(name_, 1, {.timeout = timeout, .lease = lease})[0];
+}
+
+std::vector<Task> JoinableQueue::get_batch(uint32_t count, Millis timeout) const {
+  return connection_->Get(name_, count, {.timeout = timeout});
 }
 
 std::vector<Task> JoinableQueue::get_batch(uint32_t count, Millis timeout, Millis lease) const {
-  RequireCount(count, kGetBatchMax);
-  return connection_->Get(name_, {.count = count, .timeout = timeout, .lease = lease});
+  return connection_->Get(name_, count, {.timeout = timeout, .lease = lease});
 }
 
 void JoinableQueue::task_done(const std::vector<Task>& tasks) const {
@@ -146,6 +147,7 @@ void JoinableQueue::task_done(const std::vector<Task>& tasks) const {
       leases.push_back(tasks[i].lease());
     v1::DoneRequest request;
     internal::CallWithLeases(*connection_, name_, leases, &request, &v1::QueueService::Stub::Done);
+    for (const Lease& lease : leases) connection_->session().Drop(lease);
   }
 }
 

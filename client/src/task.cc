@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kErrorMessageMax = 4096;
 constexpr size_t kErrorDetailMax = 16'384;
+constexpr size_t kFollowUpsMax = 1000;
+constexpr size_t kProgressMax = 4096;
 
 }  // namespace
 
@@ -62,12 +64,59 @@ Millis Task::lease_time() const {
   return data_->lease_time;
 }
 
+bool Task::cancelled() const {
+  return data_->held && data_->held->cancelled.load();
+}
+
+namespace {
+
+// Ends a task with a call: its lease is the session's no longer, also if it was stale.
+template <typename Request, typename Response>
+Response Finish(const internal::TaskData& data, Request* request,
+                grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                               Response*)) {
+  try {
+    auto response = internal::CallWithLeases(*data.connection, data.queue, {data.lease}, request, method);
+    if (data.held) data.connection->session().Drop(data.lease);
+    return response;
+  } catch (const StaleLease&) {
+    if (data.held) data.connection->session().Drop(data.lease);
+    throw;
+  }
+}
+
+void AddFollowUps(const std::vector<FollowUp>& follow_ups, v1::DoneRequest* request) {
+  if (follow_ups.size() > kFollowUpsMax) {
+    throw InvalidArgument(absl::StrCat("follow_ups: at most 1000 are allowed, not ", follow_ups.size()),
+                          "follow_ups");
+  }
+  for (const FollowUp& follow_up : follow_ups) {
+    const auto spec = internal::MakePutSpec(follow_up.queue, follow_up.content_type, follow_up.options);
+    auto* wire = request->add_follow_ups();
+    wire->set_queue(spec->queue);
+    wire->set_handler(spec->handler);
+    wire->set_content_type(spec->content_type);
+    internal::FillOptions(*spec, wire->mutable_options());
+    auto* task = wire->add_tasks();
+    task->set_payload(follow_up.payload);
+    internal::FillTask(*spec, task);
+  }
+}
+
+}  // namespace
+
 void Task::done_raw(std::string_view result, std::string_view content_type) const {
+  done_raw(result, content_type, {});
+}
+
+std::vector<uint64_t> Task::done_raw(std::string_view result, std::string_view content_type,
+                                     const std::vector<FollowUp>& follow_ups) const {
   v1::DoneRequest request;
   request.set_result(result.data(), result.size());
   request.set_content_type(content_type.data(), content_type.size());
-  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
-                           &v1::QueueService::Stub::Done);
+  AddFollowUps(follow_ups, &request);
+  const auto response = Finish(*data_, &request, &v1::QueueService::Stub::Done);
+  return {response.follow_up_ids().begin(), response.follow_up_ids().end()};
 }
 
 void Task::fail(std::string_view message, bool final, std::string_view detail) const {
@@ -79,15 +128,24 @@ void Task::fail(std::string_view message, bool final, std::string_view detail) c
   error->set_message(internal::ValidUtf8(message));
   error->set_detail(internal::ValidUtf8(detail));
   error->set_final(final);
-  internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
-                           &v1::QueueService::Stub::Fail);
+  Finish(*data_, &request, &v1::QueueService::Stub::Fail);
 }
 
 void Task::release(Millis delay) const {
   v1::ReleaseRequest request;
   request.set_delay_ms(internal::ToMs("delay", delay));
+  Finish(*data_, &request, &v1::QueueService::Stub::Release);
+}
+
+void Task::progress(std::string_view text) const {
+  if (text.size() > kProgressMax) {
+    throw InvalidArgument(absl::StrCat("progress: has ", text.size(), " bytes; at most 4096 are allowed"),
+                          "progress");
+  }
+  v1::ReportProgressRequest request;
+  request.set_progress(internal::RequireUtf8("progress", std::string(text)));
   internal::CallWithLeases(*data_->connection, data_->queue, {data_->lease}, &request,
-                           &v1::QueueService::Stub::Release);
+                           &v1::QueueService::Stub::ReportProgress);
 }
 
 void Task::extend(Millis lease) const {

@@ -136,7 +136,7 @@ TEST_F(RealBrokerTest, LeasesAreFenced) {
   const Task first = queue.get(5s);
   first.release();
   first.release();  // a repetition
-  const Task second = queue.get(5s);
+  const Task second = queue.get(5s, 30s);
   EXPECT_EQ(second.as<std::vector<std::string>>(), std::vector<std::string>{"typed"});
   EXPECT_THROW(queue.join(Millis(0)), Timeout);
   EXPECT_THROW(client.delete_queue("q"), Refused);

@@ -27,8 +27,22 @@ struct ClientOptions {
   uint64_t window_bytes = 64u << 20;
   // How long the destructor waits for puts that nobody waited for.
   Millis linger{5'000};
-  // For people, in the broker's logs; may be empty.
+  // For people, in the broker's logs and as the holder of leases; may be empty.
   std::string name = {};
+};
+
+// One of several queues of a get. Where more than one has a task, each is chosen as often
+// as its weight, 1..1000, says.
+struct WeightedQueue {
+  std::string name;
+  uint32_t weight = 1;
+};
+
+// How get_any gets. As the arguments of JoinableQueue::get and Queue::get_task.
+struct GetOptions {
+  Millis timeout = kForever;
+  std::optional<Millis> lease = {};  // unset: for as long as this client lives
+  bool ack = false;                  // finished with that: no lease, no redelivery
 };
 
 struct BrokerInfo {
@@ -121,6 +135,12 @@ class Client {
   // The outcome of a task put with a result_ttl, waiting for it up to `wait`.
   // NotFound: no such task, not kept, or past its time. Timeout: not finished yet.
   Outcome result(uint64_t task_id, Millis wait = Millis(0));
+  // Takes a task of one of several (1..100) queues; Task::queue() says which. Closed when all
+  // of them are closed and drained.
+  Task get_any(const std::vector<WeightedQueue>& queues, Millis timeout = kForever);
+  // Up to `count` (1..1000), at least one; waits for the first only.
+  std::vector<Task> get_any_batch(const std::vector<WeightedQueue>& queues, uint32_t count,
+                                  const GetOptions& options = {});
   // Finishes a delivery taken elsewhere (see Task::lease); `queue` must be the task's.
   Task leased_task(const std::string& queue, const Lease& lease);
 

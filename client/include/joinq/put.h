@@ -65,4 +65,21 @@ struct PutReceipt {
   std::string durability = {};
 };
 
+// A task to be put in the same step as another is done (Task::done). Bounds of its queue
+// do not apply.
+struct FollowUp {
+  std::string queue;
+  std::string payload = {};
+  std::string content_type = {};  // "" raw bytes, "msgpack" packed values
+  PutOptions options = {};
+
+  // A call of a handler.
+  template <typename... Args>
+  static FollowUp call(std::string queue, std::string handler, const Args&... args) {
+    FollowUp follow_up{std::move(queue), PackArgs(args...), kMsgpackType, {}};
+    follow_up.options.handler = std::move(handler);
+    return follow_up;
+  }
+};
+
 }  // namespace joinq

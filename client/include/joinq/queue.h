@@ -122,13 +122,20 @@ class Queue {
 
 // A Queue whose consumers must finish what they took: get leases a task, task.done()
 // is Python's task_done(), and join() waits until all that was put is finished. A
-// consumer that dies or is slower than its lease loses the task to another.
+// consumer that dies loses the task to another.
 class JoinableQueue : public Queue {
  public:
-  // Leases the oldest task for `lease` (0: the queue's lease time).
-  Task get(Millis timeout = kForever, Millis lease = Millis(0)) const;
+  // Leases the next task. Without `lease` it is leased for as long as this client lives: the
+  // library keeps a session with the broker, which gives the client's tasks to others some
+  // seconds after it was heard of last, and at once when the Client and all that was made
+  // from it are gone. (With a broker that has no sessions: for the queue's lease time.)
+  Task get(Millis timeout = kForever) const;
+  // Leases it for `lease` (0: the queue's lease time), whatever becomes of this client: one
+  // who is slower loses it.
+  Task get(Millis timeout, Millis lease) const;
   Task get_nowait() const { return get(Millis(0)); }
-  std::vector<Task> get_batch(uint32_t count, Millis timeout = kForever, Millis lease = Millis(0)) const;
+  std::vector<Task> get_batch(uint32_t count, Millis timeout = kForever) const;
+  std::vector<Task> get_batch(uint32_t count, Millis timeout, Millis lease) const;
 
   void task_done(const Task& task) const { task.done(); }
   // Many at once, all or none; StaleLease if one of the leases is stale.

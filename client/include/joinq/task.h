@@ -35,9 +35,11 @@ struct Lease {
 };
 
 // A task taken from a queue; a light handle, cheap to copy. The handle may be
-// used from any thread; finishing it twice the same way is harmless.
+// used from any thread; finishing it twice the same way is harmless. Dropping the
+// last handle finishes nothing: the lease stays until it runs out or, if it hangs on a
+// session, until that ends or its stream is opened anew.
 //
-// done, fail, release and extend throw StaleLease when the lease is no longer
+// done, fail, release, progress and extend throw StaleLease when the lease is no longer
 // the newest (it ran out, or the task was cancelled), Unavailable, Timeout.
 // They are safe to repeat and survive a restart of the broker.
 class Task {
@@ -50,7 +52,11 @@ class Task {
   const Headers& headers() const;
   uint32_t attempt() const;    // 1 for the first delivery
   const Lease& lease() const;  // all zero when the task was acknowledged by the get itself
-  Millis lease_time() const;   // how long the lease was given for
+  // How long the lease was given for; 0: it lasts as long as its client's session.
+  Millis lease_time() const;
+  // The broker said that the lease is gone: the task was cancelled, its queue deleted, or
+  // the session lost it. Drop the work. Of leases that hang on a session only.
+  bool cancelled() const;
 
   // The payload as put(value) packed it. Throws DecodeError if it is something else.
   template <typename T>
@@ -66,12 +72,27 @@ class Task {
     done_raw(PackResult(result), kMsgpackType);
   }
   void done_raw(std::string_view result, std::string_view content_type = {}) const;
+  // Finishes the task and puts up to 1000 others in one step; the ids of these, in their
+  // order. If one is refused nothing happens: the error says why, and the lease stays.
+  std::vector<uint64_t> done_then(const std::vector<FollowUp>& follow_ups) const {
+    return done_raw({}, {}, follow_ups);
+  }
+  template <typename T>
+  std::vector<uint64_t> done(const T& result, const std::vector<FollowUp>& follow_ups) const {
+    return done_raw(PackResult(result), kMsgpackType, follow_ups);
+  }
+  std::vector<uint64_t> done_raw(std::string_view result, std::string_view content_type,
+                                 const std::vector<FollowUp>& follow_ups) const;
   // A failed attempt: it is retried after its backoff while attempts are left,
   // unless `final`. `message` is cut at 4 KiB, `detail` at 16 KiB.
   void fail(std::string_view message, bool final = false, std::string_view detail = {}) const;
   // Gives it back, to the head of its queue, at no cost in attempts.
   void release(Millis delay = Millis(0)) const;
-  // Sets the lease's end to now + lease (0: the queue's lease time).
+  // How far the work has come: up to 4 KiB of UTF-8 for those who ask for the task. The
+  // broker keeps the newest report, in memory.
+  void progress(std::string_view text) const;
+  // Sets the lease's end to now + lease (0: the queue's lease time). Not needed for a lease
+  // that hangs on a session.
   void extend(Millis lease = Millis(0)) const;
 
  private:
