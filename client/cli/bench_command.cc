@@ -160,7 +160,9 @@ void Bench(Cli* cli, Options options) {
 
 void AddBenchCommand(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* bench = app->add_subcommand("bench", "Measure no-op tasks from submit to result");
+  CLI::App* bench =
+      app->add_subcommand("bench", "Measure no-op tasks from submit to result")->group(kBrokerGroup);
+  Example(bench, "joinq bench --self --tasks 200000");
   bench->add_flag("--self", options->self,
                   "With a broker and a worker (two children) of its own, gone afterwards");
   bench->add_flag("--memory", options->memory, "With --self: a broker that keeps nothing on disk");

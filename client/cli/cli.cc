@@ -50,6 +50,36 @@ CLI::Validator WholeNumber(uint64_t min, uint64_t max) {
   return CLI::Validator(check, "");
 }
 
+CLI::Validator Integer(int64_t min, int64_t max) {
+  const auto check = [min, max](std::string& text) -> std::string {
+    int64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end || value < min || value > max)
+      return fmt::format("must be a whole number from {} to {}, not \"{}\"", min, max, text);
+    text = std::to_string(value);
+    return {};
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator OneOf(std::vector<std::string> words) {
+  const auto check = [words = std::move(words)](std::string& text) -> std::string {
+    if (std::find(words.begin(), words.end(), text) != words.end()) return {};
+    std::string allowed;
+    for (size_t i = 0; i < words.size(); ++i) {
+      allowed += (i == 0 ? "" : i + 1 < words.size() ? ", " : " or ") + words[i];
+    }
+    return fmt::format("must be {}, not \"{}\"", allowed, text);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::App* Example(CLI::App* command, const std::string& example) {
+  command->footer("Example: " + example);
+  return command;
+}
+
 void PrintError(const std::string& what) {
   std::string line = "joinq: " + what;
   while (!line.empty() && line.back() == '\n') line.pop_back();

@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace joinq::cli {
 
@@ -76,20 +77,51 @@ CLI::Option* AddUnsigned(CLI::App* command, const std::string& name, T* value, c
   return command->add_option(name, *value, help)->transform(WholeNumber(min, max));
 }
 
+// A whole number with a sign.
+CLI::Validator Integer(int64_t min, int64_t max);
+// One of some words.
+CLI::Validator OneOf(std::vector<std::string> words);
+// Closes the help of a command with an example of it.
+CLI::App* Example(CLI::App* command, const std::string& example);
+// The value of `names` whose name `text` is; OneOf has checked it.
+template <typename E>
+E Named(const std::string& text, std::initializer_list<E> values) {
+  for (E value : values) {
+    if (text == to_string(value)) return value;
+  }
+  throw UsageError("there is no \"" + text + "\"");
+}
+
 // One line on stderr: "joinq: " and `what`, line breaks made spaces.
 void PrintError(const std::string& what);
 int StatusOf(const std::exception& error);
 // Runs `work`, tells its exception, and answers with the exit status.
 int Guard(const std::function<int()>& work);
 
-void AddQueueCommands(CLI::App* app, Cli* cli);
+// Headings of the help, under which commands stand.
+inline constexpr char kTasksGroup[] = "Tasks";
+inline constexpr char kLeasesGroup[] = "Leases, as `get --json` prints them";
+inline constexpr char kQueuesGroup[] = "Queues";
+inline constexpr char kBrokerGroup[] = "Broker and workers";
+
 void AddPutCommand(CLI::App* app, Cli* cli);
 void AddGetCommand(CLI::App* app, Cli* cli);
-void AddLeaseCommands(CLI::App* app, Cli* cli);
 void AddSubmitCommands(CLI::App* app, Cli* cli);
 void AddMapCommand(CLI::App* app, Cli* cli);
+void AddTaskCommands(CLI::App* app, Cli* cli);
+void AddLeaseCommands(CLI::App* app, Cli* cli);
+void AddQueueCommands(CLI::App* app, Cli* cli);
+void AddDeadCommands(CLI::App* app, Cli* cli);
 void AddWorkerCommands(CLI::App* app, Cli* cli);
+void AddServerCommands(CLI::App* app, Cli* cli);
 void AddHealthCommand(CLI::App* app, Cli* cli);
 void AddBenchCommand(CLI::App* app, Cli* cli);
+
+// Up to `count` tasks of a filter, from as many pages as that takes. Of task and dead.
+std::vector<TaskInfo> TakePages(Cli* cli, const TaskFilter& filter, uint64_t after, uint32_t count);
+// Prints a task's outcome, or throws TaskFailed. Of submit and task.
+void PrintOutcome(Cli* cli, const Outcome& outcome);
+// Adds ID and --wait to a command and lets it print the result.
+void AddResult(CLI::App* command, Cli* cli);
 
 }  // namespace joinq::cli

@@ -46,14 +46,19 @@ void AddAll(CLI::App* app, Cli* cli) {
   app->add_flag("--json", cli->json, "Print JSON");
   app->add_option("--config", cli->config,
                   "A file with values for options: key = value, a [section] a command");
-  AddQueueCommands(app, cli);
+  app->get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app->footer("joinq COMMAND --help tells more, with an example.");
   AddPutCommand(app, cli);
   AddGetCommand(app, cli);
-  AddLeaseCommands(app, cli);
   AddSubmitCommands(app, cli);
   AddMapCommand(app, cli);
-  AddWorkerCommands(app, cli);
+  AddTaskCommands(app, cli);
+  AddLeaseCommands(app, cli);
+  AddQueueCommands(app, cli);
+  AddDeadCommands(app, cli);
   AddHealthCommand(app, cli);
+  AddServerCommands(app, cli);
+  AddWorkerCommands(app, cli);
   AddBenchCommand(app, cli);
 }
 

@@ -137,9 +137,10 @@ void Map(Cli* cli, const Options& options) {
 
 void AddMapCommand(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* map = app->add_subcommand("map",
-                                      "Run a handler for each line of stdin; results in the order of lines, "
-                                      "an empty line for one that failed");
+  CLI::App* map =
+      app->add_subcommand("map", "Run a handler for each line of stdin; prints the results in order")
+          ->group(kTasksGroup);
+  Example(map, "seq 1000 | joinq map digest --max-attempts 3\n(an empty line for one that failed)");
   map->add_option("HANDLER", options->handler, "The handler's name")->required();
   map->add_option("-Q,--queue", options->queue, "The queue whose workers run it")->capture_default_str();
   AddUnsigned(map, "--window", &options->window, "Tasks under way at a time", 1, kWindowMax)

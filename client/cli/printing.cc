@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "absl/strings/escaping.h"
+#include "client/cli/times.h"
 
 namespace joinq::cli {
 namespace {
@@ -78,11 +79,20 @@ Json ToJson(const QueueInfo& queue) {
           {"bytes", stats.bytes},
           {"consumers", stats.consumers},
           {"lease_ms", queue.options.lease.count()},
-          {"durability", queue.durability}};
+          {"durability", queue.durability},
+          {"paused", queue.paused},
+          {"order", to_string(queue.options.order)},
+          {"max_bytes", queue.options.max_bytes},
+          {"ageing_ms", queue.options.ageing.count()},
+          {"dead_max", queue.options.dead_max ? Json(*queue.options.dead_max) : Json()},
+          {"dead_kept", stats.dead_kept},
+          {"expired_total", stats.expired_total},
+          {"retried_total", stats.retried_total},
+          {"waiting_bytes", stats.waiting_bytes}};
 }
 
 Json ToJson(const Task& task) {
-  Json json{{"id", task.id()}};
+  Json json{{"id", task.id()}, {"queue", task.queue()}};
   if (task.lease().task_id != 0) json["lease"] = task.lease().to_string();
   AddPayload(&json, "payload", task.payload(), task.content_type());
   json["attempt"] = task.attempt();
@@ -127,6 +137,30 @@ Json ToJson(const WorkerInfo& worker) {
           {"child_deaths_total", worker.child_deaths_total},
           {"silent_ms", worker.silent.count()},
           {"connected_ms", worker.connected.count()}};
+}
+
+void PrintFields(const Json& json) {
+  constexpr std::string_view kTime = "_unix_ms";
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
+        (value.is_structured() && value.empty())) {
+      continue;
+    }
+    if (key.ends_with(kTime)) {
+      rows.push_back({key.substr(0, key.size() - kTime.size()) + ":", TimeText(TimePoint(Millis(value)))});
+    } else {
+      rows.push_back({key + ":", value.is_string() ? value.get<std::string>() : Dump(value)});
+    }
+  }
+  PrintTable(rows);
+}
+
+std::string Cut(const std::string& text, size_t max) {
+  if (text.empty()) return "-";
+  std::string line = Dump(Json(text.substr(0, max)));  // escapes what is not text
+  line = line.substr(1, line.size() - 2);
+  return text.size() > max ? line + "..." : line;
 }
 
 void PrintTable(const std::vector<std::vector<std::string>>& rows) {

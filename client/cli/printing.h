@@ -24,7 +24,17 @@ Json ToJson(const QueueInfo& queue);
 Json ToJson(const Task& task);
 Json ToJson(const Outcome& outcome);
 Json ToJson(const WorkerInfo& worker);
+Json ToJson(const TaskInfo& task, bool with_payload);
+Json ToJson(uint64_t task_id, const Why& why);
+Json ToJson(const BrokerInfo& broker);
+// An array of them.
+Json ToJson(const std::vector<TaskInfo>& tasks, bool with_payload);
 
+// The members of an object as `key: value` lines, those that are empty left out; a key
+// that ends in _unix_ms without that, as an instant.
+void PrintFields(const Json& json);
+// The start of a text for a column: one line, at most `max` bytes, "-" if empty.
+std::string Cut(const std::string& text, size_t max);
 // Left-aligned columns under a header line.
 void PrintTable(const std::vector<std::vector<std::string>>& rows);
 

@@ -32,6 +32,16 @@ class Putter {
         timeout_(timeout),
         options_(options.put.ForPut(options.handler)) {}
 
+  // One task that may exist already by its key.
+  void PutKeyed(const std::string& body) {
+    const PutReceipt receipt = queue_.put_task(body, timeout_, options_);
+    if (cli_->json) {
+      PrintLine({{"id", receipt.id}, {"existing", receipt.existing}, {"durability", receipt.durability}});
+    } else {
+      Print(fmt::format("{}\n", receipt.id));
+    }
+    if (receipt.existing) NoteExisting(receipt.id);
+  }
   // False once not all could be put, which it has told.
   bool Put(const std::vector<std::string>& bodies) {
     if (bodies.empty()) return true;
@@ -88,7 +98,8 @@ void PutLines(Putter* putter) {
 
 void AddPutCommand(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* put = app->add_subcommand("put", "Put tasks; prints one id a line");
+  CLI::App* put = app->add_subcommand("put", "Put tasks; prints one id a line")->group(kTasksGroup);
+  Example(put, "joinq put images cat.png dog.png --priority -5 --ttl 3600");
   put->add_option("QUEUE", options->queue, "The queue's name")->required();
   put->add_option("BODY", options->bodies, "A task each; - reads a task a line from stdin")->required();
   put->add_option("--handler", options->handler, "The handler that workers run it with");
@@ -96,10 +107,18 @@ void AddPutCommand(CLI::App* app, Cli* cli) {
       put->add_option("--timeout", options->timeout, "Seconds to wait for room; for ever if not given");
   put->add_flag("--no-wait", options->no_wait, "Fail at once if the queue is full")->excludes(timeout);
   options->put.AddTo(put);
+  options->put.AddKeysTo(put);
   Cli::OnRun(put, [=] {
     const Millis wait = options->no_wait ? Millis(0) : TimeoutOf(timeout, options->timeout);
+    const bool lines = options->bodies == std::vector<std::string>{"-"};
+    if (options->put.has_key() && (lines || options->bodies.size() > 1)) {
+      throw UsageError(std::string(options->put.unique_key.empty() ? "--request-id" : "--unique-key") +
+                       ": names one task, so give one BODY");
+    }
     Putter putter(cli, *options, wait);
-    if (options->bodies == std::vector<std::string>{"-"}) {
+    if (options->put.has_key()) {
+      putter.PutKeyed(options->bodies[0]);
+    } else if (lines) {
       PutLines(&putter);
     } else {
       putter.Put(options->bodies);

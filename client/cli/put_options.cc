@@ -1,56 +1,121 @@
 #include "client/cli/put_options.h"
 
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "client/cli/times.h"
+
 namespace joinq::cli {
 namespace {
 
 constexpr uint64_t kAttemptsMax = 1000;
+constexpr int kPriorityMax = 1000;
+
+// Sets the scope and the window of `options` from what --unique-scope says.
+void ParseScope(const std::string& text, PutOptions* options) {
+  if (text.empty() || text == "unfinished") {
+    options->unique_scope = UniqueScope::unfinished;
+  } else if (text == "waiting") {
+    options->unique_scope = UniqueScope::waiting;
+  } else {
+    const auto seconds = ParseNumber(text);
+    if (!seconds || !(*seconds > 0))
+      throw UsageError("--unique-scope: must be unfinished, waiting or a number of seconds above 0, not \"" +
+                       text + "\"");
+    options->unique_scope = UniqueScope::window;
+    options->unique_window = ToMillis("--unique-scope", *seconds);
+  }
+}
 
 }  // namespace
 
 void PutFlags::AddTo(CLI::App* command) {
-  command->add_option("--delay", delay, "Seconds before it may be handed out");
+  command->add_option("--priority", priority, "-1000 to 1000, lower is more urgent; for queues of that order")
+      ->transform(Integer(-kPriorityMax, kPriorityMax));
+  CLI::Option* delays = command->add_option("--delay", delay, "Seconds before it may be handed out");
+  command->add_option("--eta", eta, "Not handed out before this: ISO 8601 or Unix seconds")->excludes(delays);
+  command->add_option("--ttl", ttl, "Seconds after which it expires if it was not handed out");
+  command->add_option("--result-ttl", result_ttl, "Seconds the outcome stays readable");
   AddUnsigned(command, "--max-attempts", &max_attempts, "Failed attempts before it is dead; default 1", 0,
               kAttemptsMax);
   AddUnsigned(command, "--max-crashes", &max_crashes, "Crashes of its holder before it is dead; default 3", 0,
               kAttemptsMax);
   command->add_option("--retry-delay", retry_delay,
                       "Seconds of the first backoff between attempts; default 1");
-  command->add_option("--result-ttl", result_ttl, "Seconds the outcome stays readable");
-  command->add_option("-H,--header", headers, "NAME:VALUE, may be repeated")->expected(1)->take_all();
+  command->add_option("-H,--header", headers, "NAME=VALUE, may be repeated")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+void PutFlags::AddKeysTo(CLI::App* command) {
+  CLI::Option* key = command->add_option(
+      "--unique-key", unique_key, "Put nothing while another task of the queue stands for the same key");
+  command
+      ->add_option("--unique-scope", unique_scope,
+                   "How long it stands for its key: unfinished (default), waiting, or SECONDS")
+      ->needs(key);
+  command->add_option("--request-id", request_id,
+                      "Puts with the same id within 10 minutes are one task, so that they may be repeated");
 }
 
 Headers PutFlags::ParsedHeaders() const {
   Headers parsed;
   for (const std::string& header : headers) {
-    const size_t colon = header.find(':');
-    if (colon == std::string::npos || colon == 0)
-      throw UsageError("--header: \"" + header + "\" is not NAME:VALUE");
-    const size_t value = header.find_first_not_of(' ', colon + 1);
-    parsed.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
+    const size_t end = header.find_first_of("=:");
+    if (end == std::string::npos || end == 0)
+      throw UsageError("--header: \"" + header + "\" is not NAME=VALUE");
+    // As in HTTP, where a blank follows the colon.
+    const size_t value = header[end] == '=' ? end + 1 : header.find_first_not_of(' ', end + 1);
+    parsed.emplace_back(header.substr(0, end), value == std::string::npos ? "" : header.substr(value));
   }
   return parsed;
 }
 
-PutOptions PutFlags::ForPut(const std::string& handler) const {
-  return {.handler = handler,
-          .headers = ParsedHeaders(),
-          .delay = ToMillis("--delay", delay),
-          .max_attempts = max_attempts,
-          .max_crashes = max_crashes,
-          .retry_delay = ToMillis("--retry-delay", retry_delay),
-          .result_ttl = ToMillis("--result-ttl", result_ttl)};
+std::optional<TimePoint> PutFlags::ParsedEta() const {
+  if (eta.empty()) return std::nullopt;
+  if (delay != 0) throw UsageError("--eta: excludes --delay; give one of them");
+  return ParseTime("--eta", eta);
 }
 
-PoolOptions PutFlags::ForPool() const {
-  PoolOptions options;
+PutOptions PutFlags::ForPut(const std::string& handler) const {
+  PutOptions options;
+  options.handler = handler;
+  options.headers = ParsedHeaders();
+  options.delay = ToMillis("--delay", delay);
   options.max_attempts = max_attempts;
   options.max_crashes = max_crashes;
   options.retry_delay = ToMillis("--retry-delay", retry_delay);
-  options.delay = ToMillis("--delay", delay);
-  if (result_ttl != 0) options.result_ttl = ToMillis("--result-ttl", result_ttl);
-  options.headers = ParsedHeaders();
-  options.create_queue = false;
+  options.result_ttl = ToMillis("--result-ttl", result_ttl);
+  options.eta = ParsedEta();
+  options.ttl = ToMillis("--ttl", ttl);
+  options.priority = priority;
+  options.unique_key = unique_key;
+  ParseScope(unique_scope, &options);
+  options.request_id = request_id;
   return options;
+}
+
+PoolOptions PutFlags::ForPool() const {
+  const PutOptions put = ForPut({});
+  PoolOptions options;
+  options.max_attempts = put.max_attempts;
+  options.max_crashes = put.max_crashes;
+  options.retry_delay = put.retry_delay;
+  options.delay = put.delay;
+  if (result_ttl != 0) options.result_ttl = put.result_ttl;
+  options.headers = put.headers;
+  options.create_queue = false;
+  options.eta = put.eta;
+  options.ttl = put.ttl;
+  options.priority = put.priority;
+  return options;
+}
+
+void NoteExisting(uint64_t id) {
+  fmt::print(stderr, "joinq: task {} is there already; nothing was put\n", id);
 }
 
 }  // namespace joinq::cli

@@ -32,14 +32,20 @@ void ListWorkers(Cli* cli) {
 }  // namespace
 
 void AddWorkerCommands(CLI::App* app, Cli* cli) {
-  CLI::App* group = app->add_subcommand("worker", "See the workers")->require_subcommand(1)->fallthrough();
-  Cli::OnRun(group->add_subcommand("list", "List the workers"), [=] { ListWorkers(cli); });
+  CLI::App* group = app->add_subcommand("worker", "See the workers: list")
+                        ->group(kBrokerGroup)
+                        ->require_subcommand(1)
+                        ->fallthrough();
+  Cli::OnRun(Example(group->add_subcommand("list", "List the workers"), "joinq worker list"),
+             [=] { ListWorkers(cli); });
 }
 
 void AddHealthCommand(CLI::App* app, Cli* cli) {
   auto timeout = std::make_shared<double>(kHealthSeconds);
-  CLI::App* health =
-      app->add_subcommand("health", "Exit with 0 if the broker answers, with 3 if not")->alias("ping");
+  CLI::App* health = app->add_subcommand("health", "Exit with 0 if the broker answers, with 3 if not")
+                         ->alias("ping")
+                         ->group(kBrokerGroup);
+  Example(health, "joinq health --timeout 5");
   health->add_option("--timeout", *timeout, "Seconds to wait for the answer")->capture_default_str();
   Cli::OnRun(health, [=] {
     cli->client().ping(ToMillis("--timeout", *timeout));

@@ -1,5 +1,6 @@
 #include "client/src/wire_types.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "client/src/throwing.h"
@@ -151,7 +152,8 @@ v1::TaskState ToWire(TaskState state) {
 }
 
 TimePoint ToTimePoint(uint64_t unix_ms) {
-  return TimePoint(std::chrono::milliseconds(static_cast<int64_t>(unix_ms)));
+  constexpr uint64_t kClockMax = 9'200'000'000'000;  // up to which the system clock counts
+  return TimePoint(std::chrono::milliseconds(static_cast<int64_t>(std::min(unix_ms, kClockMax))));
 }
 
 TaskInfo ToTaskInfo(v1::TaskInfo* wire) {

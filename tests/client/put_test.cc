@@ -33,7 +33,13 @@ class PutTest : public testing::Test {
       return response.acks_size() == 0 || out->Write(response);
     });
   }
-  v1::PutGroup LastGroup() { return broker_.requests(0).back().groups(0); }
+  v1::PutGroup LastGroup() {
+    v1::PutGroup last;
+    for (const auto& request : broker_.requests(0)) {
+      if (request.groups_size() > 0) last = request.groups(0);
+    }
+    return last;
+  }
   // What is thrown names the field and says `part`.
   void ExpectRefused(const PutOptions& options, const std::string& field, const std::string& part) {
     try {
