@@ -26,6 +26,7 @@ constexpr milliseconds kBeatMin{10};
 constexpr std::chrono::seconds kUnsupportedFor{60};
 constexpr size_t kEarlyCancelsMax = 1024;
 constexpr size_t kPurgeHeldMin = 64;
+constexpr int kHeldMax = 100'000;  // that a broker takes in a hello
 
 std::string HostName() {
   char host[256] = {};
@@ -104,16 +105,25 @@ void Session::Close() {
   SetNextTime();
   if (!link_) return;
   if (up_) {
-    if (!writing_) HalfClose();
+    if (!writing_) Leave();
     changed_.wait_until(lock, Clock::now() + kCloseWait, [this] { return !link_; });
   }
   if (link_) link_->Cancel();
   changed_.wait(lock, [this] { return !link_; });
 }
 
-void Session::HalfClose() {
-  half_closed_ = writing_ = true;
-  link_->WritesDone();
+// First the word, then the end of the stream.
+void Session::Leave() {
+  writing_ = true;
+  if (leaving_) {
+    half_closed_ = true;
+    link_->WritesDone();
+    return;
+  }
+  leaving_ = true;
+  v1::SessionRequest request;
+  request.set_leaving(true);
+  link_->Write(request);
 }
 
 // ---------------------------------------------------------------- the loop's thread
@@ -149,7 +159,7 @@ void Session::SetNextTime() {
 void Session::Connect() {
   reconnect_at_ = EventLoop::kNever;
   welcome_by_ = Clock::now() + kWelcomeWait;
-  writing_ = half_closed_ = false;
+  writing_ = leaving_ = half_closed_ = false;
   link_ = std::make_shared<Link>(v1::SessionService::NewStub(make_channel_()),
                                  &v1::SessionService::Stub::PrepareAsyncKeep, loop_, this);
   link_->Start();
@@ -171,7 +181,7 @@ void Session::OnEvent(EventLoop::Tag* tag, bool ok) {
     link_->reading = true;
     link_->Read();
   } else if (event == StreamEvent::kWritten) {
-    if (closing_ && !half_closed_) HalfClose();
+    if (closing_ && up_ && !half_closed_) Leave();
   } else {
     TakeResponse(link_->response());
     link_->reading = true;
@@ -190,6 +200,7 @@ void Session::SendHello() {
   hello->set_pid(pid);
   PurgeHeld();
   for (const auto& [key, lease] : held_) {
+    if (hello->held_size() == kHeldMax) break;  // the others go back
     auto* held = hello->add_held();
     held->set_task_id(std::get<0>(key));
     held->set_epoch(std::get<1>(key));

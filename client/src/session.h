@@ -80,7 +80,7 @@ class Session : public EventLoop::Member {
   void TakeCancel(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishIfQuiet() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LinkEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void HalfClose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PurgeHeld() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetNextTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -98,9 +98,10 @@ class Session : public EventLoop::Member {
   bool up_ ABSL_GUARDED_BY(mutex_) = false;       // the stream was welcomed
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // on the stream, the hello included
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t streams_ ABSL_GUARDED_BY(mutex_) = 0;   // welcomed so far
-  uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;  // streams that ended, welcomed or not
+  bool leaving_ ABSL_GUARDED_BY(mutex_) = false;      // the broker was told, or is being told
+  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;  // and nothing more is written
+  uint64_t streams_ ABSL_GUARDED_BY(mutex_) = 0;      // welcomed so far
+  uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;     // streams that ended, welcomed or not
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
   Backoff backoff_ ABSL_GUARDED_BY(mutex_);
   Clock::duration beat_every_ ABSL_GUARDED_BY(mutex_){};

@@ -15,6 +15,39 @@ constexpr size_t kErrorDetailMax = 16'384;
 constexpr size_t kFollowUpsMax = 1000;
 constexpr size_t kProgressMax = 4096;
 
+// Ends a task with a call: its lease is the session's no longer, also if it was stale.
+template <typename Request, typename Response>
+Response Finish(const internal::TaskData& data, Request* request,
+                grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                               Response*)) {
+  try {
+    auto response = internal::CallWithLeases(*data.connection, data.queue, {data.lease}, request, method);
+    if (data.held) data.connection->session().Drop(data.lease);
+    return response;
+  } catch (const StaleLease&) {
+    if (data.held) data.connection->session().Drop(data.lease);
+    throw;
+  }
+}
+
+void AddFollowUps(const std::vector<FollowUp>& follow_ups, v1::DoneRequest* request) {
+  if (follow_ups.size() > kFollowUpsMax) {
+    throw InvalidArgument(absl::StrCat("follow_ups: at most 1000 are allowed, not ", follow_ups.size()),
+                          "follow_ups");
+  }
+  for (const FollowUp& follow_up : follow_ups) {
+    const auto spec = internal::MakePutSpec(follow_up.queue, follow_up.content_type, follow_up.options);
+    auto* wire = request->add_follow_ups();
+    wire->set_queue(spec->queue);
+    wire->set_handler(spec->handler);
+    wire->set_content_type(spec->content_type);
+    internal::FillOptions(*spec, wire->mutable_options());
+    auto* task = wire->add_tasks();
+    task->set_payload(follow_up.payload);
+    internal::FillTask(*spec, task);
+  }
+}
+
 }  // namespace
 
 std::string Lease::to_string() const {
@@ -67,43 +100,6 @@ Millis Task::lease_time() const {
 bool Task::cancelled() const {
   return data_->held && data_->held->cancelled.load();
 }
-
-namespace {
-
-// Ends a task with a call: its lease is the session's no longer, also if it was stale.
-template <typename Request, typename Response>
-Response Finish(const internal::TaskData& data, Request* request,
-                grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                               Response*)) {
-  try {
-    auto response = internal::CallWithLeases(*data.connection, data.queue, {data.lease}, request, method);
-    if (data.held) data.connection->session().Drop(data.lease);
-    return response;
-  } catch (const StaleLease&) {
-    if (data.held) data.connection->session().Drop(data.lease);
-    throw;
-  }
-}
-
-void AddFollowUps(const std::vector<FollowUp>& follow_ups, v1::DoneRequest* request) {
-  if (follow_ups.size() > kFollowUpsMax) {
-    throw InvalidArgument(absl::StrCat("follow_ups: at most 1000 are allowed, not ", follow_ups.size()),
-                          "follow_ups");
-  }
-  for (const FollowUp& follow_up : follow_ups) {
-    const auto spec = internal::MakePutSpec(follow_up.queue, follow_up.content_type, follow_up.options);
-    auto* wire = request->add_follow_ups();
-    wire->set_queue(spec->queue);
-    wire->set_handler(spec->handler);
-    wire->set_content_type(spec->content_type);
-    internal::FillOptions(*spec, wire->mutable_options());
-    auto* task = wire->add_tasks();
-    task->set_payload(follow_up.payload);
-    internal::FillTask(*spec, task);
-  }
-}
-
-}  // namespace
 
 void Task::done_raw(std::string_view result, std::string_view content_type) const {
   done_raw(result, content_type, {});

@@ -62,12 +62,12 @@ grpc::Status FakeSessions::Keep(grpc::ServerContext* context, Stream* stream) {
   changed_.notify_all();
   while (stream->Read(&request)) {
     std::lock_guard lock(mutex_);
-    ++beats_;
+    request.leaving() ? ++ended_ : ++beats_;
     changed_.notify_all();
+    if (request.leaving()) break;
   }
   std::lock_guard lock(mutex_);
   open_.erase({context, stream});
-  if (!context->IsCancelled()) ++ended_;
   changed_.notify_all();
   return grpc::Status::OK;
 }

@@ -22,7 +22,7 @@ class FakeSessions : public v1::SessionService::Service {
   std::vector<v1::SessionHello> hellos();
   // Messages after the hello.
   int beats();
-  // Streams that their client ended in order.
+  // Streams whose client said that it leaves.
   int ended();
   bool WaitFor(const std::function<bool()>& condition);  // false after 10 s
 
