@@ -51,7 +51,7 @@ struct PutOptions {
   // Up to 200 bytes of UTF-8. Puts with the same id within 10 minutes are one task, also
   // from different processes: the answer names it. One task a call.
   std::string request_id = {};
-  // W3C trace context, sent as the header of that name; empty: none.
+  // W3C trace context ("00-TRACE-SPAN-FLAGS"), sent as the header of that name; empty: none.
   std::string traceparent = {};
 };
 
