@@ -100,6 +100,7 @@ void Load::Produce(int index) {
       }
     });
     if (ids.empty()) ids = called.put_ids;
+    refused_ += called.answer == Answer::kRefused;
     ids.resize(puts.size());
     for (size_t i = 0; i < puts.size(); ++i) {
       // Of a batch that failed midway it is not known which ones were refused.

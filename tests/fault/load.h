@@ -48,6 +48,7 @@ class Load {
   Load& operator=(const Load&) = delete;
 
   uint64_t acknowledged() const { return acknowledged_; }
+  uint64_t refused() const { return refused_; }  // calls to put
   // Until `more` puts than now are acknowledged; false at the deadline.
   bool Await(uint64_t more, Millis deadline) const;
   // No more puts; what is under way gets its answer.
@@ -68,7 +69,7 @@ class Load {
   const LoadOptions options_;
   const uint64_t seed_;
   Recorder* const recorder_;
-  std::atomic<uint64_t> next_payload_, acknowledged_{0};
+  std::atomic<uint64_t> next_payload_, acknowledged_{0}, refused_{0};
   std::atomic<bool> producing_{true}, consuming_{true};
   std::vector<std::thread> producers_, others_;
 };
