@@ -243,6 +243,9 @@ class Checker {
       if (IsOk(o)) answers.push_back(o.end);
     }
     std::sort(answers.begin(), answers.end());
+    for (size_t i = 1; i < answers.size(); ++i)
+      verdict_.counts.longest_silence =
+          std::max(verdict_.counts.longest_silence, answers[i] - answers[i - 1]);
     for (const Disturbance& disturbance : history_.disturbances) {
       if (disturbance.until == 0) continue;
       const auto answer = std::upper_bound(answers.begin(), answers.end(), disturbance.until);
@@ -304,6 +307,7 @@ Counts& Counts::operator+=(const Counts& other) {
   joins += other.joins;
   disturbances += other.disturbances;
   longest_recovery = std::max(longest_recovery, other.longest_recovery);
+  longest_silence = std::max(longest_silence, other.longest_silence);
   return *this;
 }
 
@@ -319,7 +323,8 @@ std::ostream& operator<<(std::ostream& out, const Counts& counts) {
              << "; completions: " << counts.completions << ", " << counts.stale << " refused, "
              << counts.unanswered << " unanswered, " << counts.doubtful
              << " refused but done; joins: " << counts.joins << "; faults: " << counts.disturbances
-             << ", longest recovery " << Seconds(counts.longest_recovery) << " s";
+             << ", longest recovery " << Seconds(counts.longest_recovery) << " s, longest silence "
+             << Seconds(counts.longest_silence) << " s";
 }
 
 std::ostream& operator<<(std::ostream& out, const Verdict& verdict) {

@@ -52,6 +52,7 @@ struct Counts {
   uint64_t joins = 0;          // that returned
   uint64_t disturbances = 0;
   Instant longest_recovery = 0;
+  Instant longest_silence = 0;  // between two calls with an answer
 
   Counts& operator+=(const Counts& other);
 };

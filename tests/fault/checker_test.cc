@@ -225,7 +225,7 @@ TEST(Checker, Counts) {
   EXPECT_EQ(text.str(),
             "puts: 1 acknowledged, 2 unknown (1 there), 1 refused; deliveries: 3, tasks delivered twice or "
             "more: 1; completions: 2, 1 refused, 1 unanswered, 0 refused but done; joins: 1; faults: 3, "
-            "longest recovery 1 s");
+            "longest recovery 1 s, longest silence 1 s");
 }
 
 TEST(CallLog, KeepsWhatWasAnsweredAndWhatWasCutOff) {
