@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <sstream>
 #include <tuple>
@@ -111,13 +110,12 @@ std::vector<Operation> ReadCallLog(const std::string& path) {
   // The open calls, by what tells two of them apart.
   std::map<std::tuple<int, uint64_t, Token, Instant>, size_t> open;
   Instant last = 0;
-  const std::string text((std::istreambuf_iterator<char>(in)), {});
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+  for (std::string line; std::getline(in, line) && !in.eof();) {
     char mark = 0;
     int kind = 0, answer = 0;
     Operation o;
-    if (std::sscanf(text.c_str() + begin, "%c %d %d %lu %lu %lu %lu %ld %ld", &mark, &kind, &answer,
-                    &o.payload, &o.task, &o.token.epoch, &o.token.sequence, &o.start, &o.end) != 9) {
+    if (std::sscanf(line.c_str(), "%c %d %d %lu %lu %lu %lu %ld %ld", &mark, &kind, &answer, &o.payload,
+                    &o.task, &o.token.epoch, &o.token.sequence, &o.start, &o.end) != 9) {
       continue;
     }
     o.kind = static_cast<Kind>(kind);
