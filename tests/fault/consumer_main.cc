@@ -35,8 +35,11 @@ int main(int argc, char** argv) {
     }
     if (calls.empty()) continue;
     log.Record(calls);
-    // Work, so that the queue fills up and a fault meets consumers that hold something.
-    joinq::testing::Pass(joinq::Millis(joinq::testing::Below(random, 10)));
+    // Work, so that the queue fills up and a fault meets consumers that hold something;
+    // sometimes until about the end of the lease, when another may hold it as well.
+    joinq::testing::Pass(joinq::Millis(joinq::testing::Below(random, 50) == 0
+                                           ? 900 + joinq::testing::Below(random, 300)
+                                           : joinq::testing::Below(random, 10)));
     for (Operation& call : calls) call.kind = Operation::Kind::kDone;
     log.Invoked(&calls);
     const auto done = joinq::testing::Call([&] { queue.task_done(tasks); });
