@@ -43,6 +43,7 @@ struct LeaseRecord {
 // What changes of a task while it lives.
 struct ProgressRecord {
   TaskId id{0};
+  QueueId queue{0};
   TaskState state = TaskState::kReady;  // kLeased only in rows, with `lease`
   Time when{};                          // due when delayed, since when ready or dead, expiry when ended
   uint16_t deliveries = 0, attempts = 0, crashes = 0;
@@ -57,7 +58,6 @@ struct ProgressRecord {
 
 // Everything of a task that outlives a restart.
 struct TaskRecord : ProgressRecord {
-  QueueId queue{0};
   std::string_view payload, headers, handler, content_type;
   TaskPolicy policy;
   Time expires = kNever;

@@ -206,6 +206,11 @@ void Restorer::QueueCreated(const QueueRecord& record) {
 void Restorer::QueueChanged(const QueueRecord& record) {
   Queue* queue = QueueOf(record.id);
   if (queue == nullptr || !Counts(record.id)) return;
+  if (queue->options.durability != record.options.durability) {
+    // It was empty, and what it counted in memory only was lost.
+    queue->put_total = queue->done_total + queue->dead_total + queue->cancelled_total + queue->expired_total -
+                       queue->retried_total;
+  }
   queue->options = record.options;
   queue->closed = record.closed;
   queue->paused = record.paused;
@@ -273,14 +278,15 @@ void Restorer::TaskPut(const TaskRecord& record) {
 
 void Restorer::TaskChanged(const ProgressRecord& record) {
   Remember(record.id, record.completed);
-  Task* task = broker_->tasks_.Find(record.id);
-  if (task == nullptr) return;
-  Queue* queue = task->queue();
+  Queue* queue = QueueOf(record.queue);
+  if (queue == nullptr) return;
+  // It counts even if the task is gone since, and the entry of its put with it.
   if (Counts(queue->id) && (record.buried || record.exhumed)) {
     ++(record.buried ? queue->dead_total : queue->retried_total);
     Touch(queue);
   }
-  if (Includes(record.id)) return;
+  Task* task = broker_->tasks_.Find(record.id);
+  if (task == nullptr || Includes(record.id)) return;
   FillProgress(task, record);
   if (record.buried) broker_->ReleaseUnique(task, /*ended=*/true);
   Touch(task);

@@ -184,6 +184,7 @@ absl::Status DecodeRecord(std::string_view record, core::JournalSink* sink) {
     case RecordType::kTaskChanged: {
       core::ProgressRecord task;
       task.id = core::TaskId(in.Int());
+      task.queue = core::QueueId(static_cast<uint32_t>(in.IntUpTo(UINT32_MAX)));
       ReadProgress(in, &task, &backing);
       if (task.state == core::TaskState::kLeased || task.state == core::TaskState::kEnded) in.Fail();
       feed(task, [&](const auto& progress) { sink->TaskChanged(progress); });

@@ -151,6 +151,7 @@ void BatchEncoder::TaskPut(const core::TaskRecord& task) {
 void BatchEncoder::TaskChanged(const core::ProgressRecord& task) {
   RecordWriter out(&batch_.entry, RecordType::kTaskChanged);
   out.Int(Raw(task.id));
+  out.Int(Raw(task.queue));
   WriteProgress(out, task);
 }
 
