@@ -150,8 +150,9 @@ void Broker::EndRound() {
 
 void Broker::SetDiskLevel(DiskLevel level) {
   if (!journaled_ || level == disk_level_) return;
+  const bool better = level < disk_level_;
   disk_level_ = level;
-  if (level == DiskLevel::kOk) {
+  if (better) {
     for (auto& [name, queue] : queues_) Dispatch(queue.get());
   }
 }

@@ -108,7 +108,7 @@ std::string Broker::CheckInvariants() const {
                              !queue->ready.front()->evicted;
     if (deliverable && !queue->gets.empty()) says("a get sleeps on a ready task");
     if (!queue->ready.empty() && queue->ready.front()->evicted && !queue->ready.front()->loading &&
-        !queue->paused && (!queue->gets.empty()))
+        !queue->paused && disk_level_ != DiskLevel::kCritical && !queue->gets.empty())
       says("nobody loads what is next");
     if (!queue->puts.empty() && disk_level_ == DiskLevel::kOk) {
       const Waiter& first = waiters_.Get(queue->puts.front());

@@ -17,6 +17,7 @@ constexpr uint64_t kRecordBytes = 48;  // about what a task takes on disk beside
 ProgressRecord Broker::ProgressOf(const Task& task) const {
   ProgressRecord record;
   record.id = task.id;
+  record.queue = task.queue()->id;
   record.state = task.state == TaskState::kLeased ? TaskState::kReady : task.state;
   record.when = task.state == TaskState::kLeased ? task.ties->granted : task.when;
   record.deliveries = task.deliveries;
@@ -33,7 +34,6 @@ ProgressRecord Broker::ProgressOf(const Task& task) const {
 TaskRecord Broker::RecordOf(const Task& task) const {
   TaskRecord record;
   static_cast<ProgressRecord&>(record) = ProgressOf(task);
-  record.queue = task.queue()->id;
   record.payload = task.payload.view();
   record.headers = task.payload.headers();
   record.handler = task.shape->handler.view();
@@ -99,7 +99,9 @@ void Broker::RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of) {
     Producer* producer = it->second.get();
     ProducerRecord record{id, producer->acked_below, {}};
     for (const auto& [tag, task] : producer->tags) {
-      if (task != TaskId{0}) record.tags.emplace_back(tag, task);
+      // What a restart forgets must be put again then.
+      const Task* alive = tasks_.Find(task);
+      if (task != TaskId{0} && (alive == nullptr || Journaled(*alive->queue()))) record.tags.emplace_back(tag, task);
     }
     sink_->PutProducerRow(record, as_of);
     producer->dirty_since = 0;

@@ -100,11 +100,15 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
   SessionWelcome welcome;
   welcome.completions_seen = session->completions_seen;
   absl::flat_hash_set<TaskId> kept;
+  std::vector<Queue*> reclaimed;
   for (const LeaseRef& lease : held) {
     bool repeated = false;
     Task* task = FindLease(lease, Verdict::kNone, &repeated);
-    if ((task != nullptr && task->ties->holder == session) || Reclaim(session, lease)) {
+    if (task != nullptr && task->ties->holder == session) {
       kept.insert(lease.task);
+    } else if (Reclaim(session, lease)) {
+      kept.insert(lease.task);
+      reclaimed.push_back(tasks_.Find(lease.task)->queue());
     } else {
       welcome.lost.push_back(lease);
     }
@@ -116,6 +120,8 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
     if (!kept.contains(task->id)) undelivered.push_back({task->id, task->ties->token});
   }
   ReturnUndelivered(undelivered);
+  // What left its line made room there.
+  for (Queue* queue : reclaimed) Dispatch(queue);
   return welcome;
 }
 
