@@ -390,9 +390,12 @@ class Broker {
   void RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of);
   void Relocate();
   uint64_t JournalBound() const;
+  void WriteCounters();
+  void ReserveIds();
 
   // How long a get that would not wait does so for a payload that is being read.
   static constexpr uint32_t kLoadPatienceMs = 5000;
+  static constexpr uint64_t kIdsReserved = 1 << 20;
   // What a task takes besides its payload: the record, its place in the table.
   static constexpr uint64_t kTaskBytes = sizeof(Task) + sizeof(TaskHandle);
 
@@ -425,6 +428,7 @@ class Broker {
   TimerHeap timers_;
   JournalLedger ledger_;
   CounterRecord counters_;
+  uint64_t ids_reserved_ = 0;  // on disk, ids below this one count as given out
   uint64_t next_sequence_ = 1;
   uint64_t resident_bytes_ = 0;
   uint64_t payload_bytes_ = 0;

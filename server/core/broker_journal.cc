@@ -62,6 +62,12 @@ void Broker::WriteQueueRow(Queue* queue, uint64_t as_of) {
   queue->has_row = true;
 }
 
+void Broker::WriteCounters() {
+  CounterRecord counters = counters_;
+  counters.next_task = std::max(counters.next_task, ids_reserved_);
+  sink_->PutCounterRow(counters);
+}
+
 // Whether a row was written. The row holds the state as of this commit.
 bool Broker::Relocate(Task* task, uint64_t as_of) {
   Queue* queue = task->queue();
@@ -152,7 +158,7 @@ void Broker::Relocate() {
     ledger_.DropOldest();
   }
   if (drop_through == 0) return;
-  sink_->PutCounterRow(counters_);
+  WriteCounters();
   sink_->DropEntriesThrough(drop_through);
 }
 

@@ -124,7 +124,16 @@ TaskId Broker::Existing(Queue* queue, const NewTask& task) const {
   return TaskId{0};
 }
 
+// What a restart does not bring back must not share its id with what is put then: it
+// begins beyond all ids that may have been given out.
+void Broker::ReserveIds() {
+  ids_reserved_ = counters_.next_task + kIdsReserved;
+  WriteCounters();
+  sink_->NeedSync();
+}
+
 Task* Broker::AddTask(Queue* queue, const PutSpec& spec, NewTask&& given, Producer* producer) {
+  if (counters_.next_task >= ids_reserved_) ReserveIds();
   Task* task = tasks_.Insert(TaskId(counters_.next_task++));
   task->shape = shapes_.Acquire(queue, spec.handler, spec.content_type, spec.policy);
   task->fresh = true;
