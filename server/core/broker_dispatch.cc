@@ -69,9 +69,13 @@ void Broker::ReadAhead(Queue* queue) {
 
 // Hands ready tasks to whoever waits for them, then lets parked puts in.
 void Broker::Dispatch(Queue* queue) {
+  std::vector<Queue*> others;  // that a get of several queues may have made room in
   for (;;) {
     while (!queue->gets.empty() && NextReady(queue) != nullptr) {
       Waiter waiter = waiters_.Take(queue->gets.front());
+      for (const WeightedQueue& each : waiter.queues) {
+        if (each.queue != queue) others.push_back(each.queue);
+      }
       ServeGet(waiter);
     }
     size_t idle = 0;
@@ -89,7 +93,10 @@ void Broker::Dispatch(Queue* queue) {
     }
     const size_t parked = queue->puts.size();
     AdmitPuts(queue);
-    if (queue->puts.size() == parked) return;
+    if (queue->puts.size() == parked) break;
+  }
+  for (Queue* other : others) {
+    if (!other->puts.empty()) Dispatch(other);
   }
 }
 
@@ -212,8 +219,10 @@ void Broker::ServeWorker(Session* worker) {
       if (task == nullptr) break;
       effects_.deliveries.push_back(Lease(task, worker->stream, worker, kNever));
     }
-    idle = given == 0 ? idle + 1 : 0;
-    if (given > 0 && !queue->puts.empty()) AdmitPuts(queue);
+    // There is room for parked puts, too, if what was found had expired.
+    const size_t parked = queue->puts.size();
+    AdmitPuts(queue);
+    idle = given == 0 && queue->puts.size() == parked ? idle + 1 : 0;
   }
 }
 

@@ -142,6 +142,12 @@ absl::StatusOr<QueueView> Broker::UpdateQueue(std::string_view name, const Queue
   queue->ready.set_ageing(options.ageing_ms);
   while (queue->dead_count > options.dead_max) DropDead(queue->dead_tasks.front());
   QueueChanged(queue);
+  // What can never fit any more must not wait, and others behind it.
+  for (uint64_t id : std::vector<uint64_t>(queue->puts.begin(), queue->puts.end())) {
+    const Waiter& put = waiters_.Get(id);
+    const absl::Status no = MayPut(*queue, put.bytes, put.tasks.size());
+    if (no.code() == absl::StatusCode::kInvalidArgument) Answer(waiters_.Take(id), no);
+  }
   Dispatch(queue);  // there may be room now
   return queue->View(now_);
 }

@@ -92,18 +92,18 @@ bool Broker::AnswerResultWaiters(const Task& task) {
 void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {
   auto speaker = producers_by_stream_.find(stream);
   if (speaker == producers_by_stream_.end()) return;
-  Task* task = tasks_.Find(id);
-  if (task == nullptr) {
+  const auto refuse = [&](const absl::Status& why) {
     ResultNotice notice;
     notice.to = stream;
     notice.tag = tag;
     notice.task = id;
     auto error = std::make_shared<TaskError>();
-    error->message = std::string(UnknownTask(id).message());
+    error->message = std::string(why.message());
     notice.error = std::move(error);
     effects_.results.push_back(std::move(notice));
-    return;
-  }
+  };
+  Task* task = tasks_.Find(id);
+  if (task == nullptr) return refuse(UnknownTask(id));
   if (task->state == TaskState::kEnded || task->state == TaskState::kDead) {
     ResultNotice notice = NoticeOf(*task, stream);
     notice.tag = tag;
@@ -118,7 +118,8 @@ void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {
     waiter.caller = stream;
     waiter.task = id;
     waiter.watch_tag = tag;
-    if (MayPark(stream).ok()) waiters_.Park(&result_waiters_[id], std::move(waiter));
+    if (absl::Status no = MayPark(stream); !no.ok()) return refuse(no);
+    waiters_.Park(&result_waiters_[id], std::move(waiter));
     return;
   }
   if (!task->watched()) {

@@ -391,7 +391,12 @@ void Restorer::Finish(Time now, bool records_missing) {
   std::vector<Task*> tasks;
   tasks.reserve(broker_->tasks_.size());
   broker_->tasks_.ForEach([&](Task* task) { tasks.push_back(task); });
-  std::sort(tasks.begin(), tasks.end(), [](const Task* a, const Task* b) { return a->id < b->id; });
+  // In the order of their puts; where each has a place in time, in the order of that.
+  const auto place = [](const Task* task) {
+    const bool timed = task->queue()->options.order == Order::kPriority && task->state == TaskState::kReady;
+    return std::pair(timed ? task->when : Time{}, task->id);
+  };
+  std::sort(tasks.begin(), tasks.end(), [&](const Task* a, const Task* b) { return place(a) < place(b); });
   for (Task* task : tasks) LineUp(task, now);
   std::vector<KeyEntry*> over;
   broker_->keys_.ForEach([&](KeyEntry* key) {
