@@ -175,9 +175,16 @@ void Broker::Get(CallerId caller, std::span<const QueueChoice> queues, const Get
   }
   waiter.queue = waiter.queues.front().queue;
   const std::vector<WeightedQueue> served = waiter.queues;
-  if (ServeGet(waiter)) {
+  const auto dispatch = [&] {
     for (const WeightedQueue& each : served) Dispatch(each.queue);
-    return;
+  };
+  if (ServeGet(waiter)) return dispatch();
+  const bool puts_wait =
+      std::any_of(served.begin(), served.end(), [](const WeightedQueue& each) { return !each.queue->puts.empty(); });
+  if (puts_wait) {
+    // What was found may have expired and made room.
+    dispatch();
+    if (ServeGet(waiter)) return dispatch();
   }
   const bool drained = std::all_of(served.begin(), served.end(), [](const WeightedQueue& each) {
     return each.queue->closed && each.queue->unfinished() == 0;
