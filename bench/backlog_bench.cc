@@ -96,7 +96,8 @@ void Run(uint64_t tasks, size_t bytes, uint64_t budget_mib, const std::string& d
     Opened opened(directory, limits);
     core::Broker& broker = *opened.broker;
     opened.Round([&] {
-      if (!broker.CreateQueue("q", {}, false).ok() || !broker.AttachProducer(kProducer, 1, "").ok()) std::abort();
+      if (!broker.CreateQueue("q", {}, false).ok() || !broker.AttachProducer(kProducer, 1, "").ok())
+        std::abort();
     });
     core::PutSpec spec;
     spec.queue = "q";
@@ -114,17 +115,19 @@ void Run(uint64_t tasks, size_t bytes, uint64_t budget_mib, const std::string& d
       });
     }
     const Resident now = Measure();
-    std::printf("{\"tasks\":%llu,\"payload_bytes\":%zu,\"budget_mib\":%llu,\"put_per_s\":%.0f,"
-                "\"record_bytes_per_task\":%zu,\"resident_payload_mib\":%.1f,"
-                "\"rss_mib\":%.1f,\"rss_peak_mib\":%.1f,\"rss_bytes_per_task_besides_resident_payloads\":%.1f",
-                static_cast<unsigned long long>(tasks), bytes, static_cast<unsigned long long>(budget_mib),
-                tasks / SecondsSince(begin), sizeof(core::Task) + sizeof(core::TaskHandle),
-                broker.resident_bytes() / 1048576.0, now.mib, now.peak_mib,
-                ((now.mib - before) * 1048576 - broker.resident_bytes()) / tasks);
+    std::printf(
+        "{\"tasks\":%llu,\"payload_bytes\":%zu,\"budget_mib\":%llu,\"put_per_s\":%.0f,"
+        "\"record_bytes_per_task\":%zu,\"resident_payload_mib\":%.1f,"
+        "\"rss_mib\":%.1f,\"rss_peak_mib\":%.1f,\"rss_bytes_per_task_besides_resident_payloads\":%.1f",
+        static_cast<unsigned long long>(tasks), bytes, static_cast<unsigned long long>(budget_mib),
+        tasks / SecondsSince(begin), sizeof(core::Task) + sizeof(core::TaskHandle),
+        broker.resident_bytes() / 1048576.0, now.mib, now.peak_mib,
+        ((now.mib - before) * 1048576 - broker.resident_bytes()) / tasks);
   }
   Opened again(directory, limits);
   if (again.broker->task_count() != tasks) std::abort();
-  std::printf(",\"recovery_s\":%.2f,\"rss_after_recovery_mib\":%.1f}\n", again.recovery_seconds, Measure().mib);
+  std::printf(",\"recovery_s\":%.2f,\"rss_after_recovery_mib\":%.1f}\n", again.recovery_seconds,
+              Measure().mib);
 }
 
 }  // namespace

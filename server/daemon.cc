@@ -143,7 +143,6 @@ class DiskTimer {
   bool stopped_ = false;
 };
 
-
 }  // namespace
 
 int RunBroker(const ServerConfig& config) {
@@ -168,8 +167,9 @@ int RunBroker(const ServerConfig& config) {
   const auto on_disk_level = [&loop](storage::DiskLevel level) {
     (*loop)->broker().SetDiskLevel(level);
     if (level == storage::DiskLevel::kOk) return spdlog::info("disk: there is room again");
-    spdlog::warn("disk: {}: {}", storage::NameOf(level),
-                 level == storage::DiskLevel::kLow ? "puts are refused" : "puts are refused, nothing is handed out");
+    spdlog::warn(
+        "disk: {}: {}", storage::NameOf(level),
+        level == storage::DiskLevel::kLow ? "puts are refused" : "puts are refused, nothing is handed out");
   };
   storage::DiskWatch disk(
       config.disk, [&config] { return storage::AskDiskSpace(config.data_directory); },

@@ -179,8 +179,8 @@ void Broker::Get(CallerId caller, std::span<const QueueChoice> queues, const Get
     for (const WeightedQueue& each : served) Dispatch(each.queue);
   };
   if (ServeGet(waiter)) return dispatch();
-  const bool puts_wait =
-      std::any_of(served.begin(), served.end(), [](const WeightedQueue& each) { return !each.queue->puts.empty(); });
+  const bool puts_wait = std::any_of(served.begin(), served.end(),
+                                     [](const WeightedQueue& each) { return !each.queue->puts.empty(); });
   if (puts_wait) {
     // What was found may have expired and made room.
     dispatch();

@@ -107,7 +107,8 @@ void Broker::RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of) {
     for (const auto& [tag, task] : producer->tags) {
       // What a restart forgets must be put again then.
       const Task* alive = tasks_.Find(task);
-      if (task != TaskId{0} && (alive == nullptr || Journaled(*alive->queue()))) record.tags.emplace_back(tag, task);
+      if (task != TaskId{0} && (alive == nullptr || Journaled(*alive->queue())))
+        record.tags.emplace_back(tag, task);
     }
     sink_->PutProducerRow(record, as_of);
     producer->dirty_since = 0;

@@ -17,15 +17,16 @@
 
 namespace joinq::core {
 
-// Fixed-size records in chunks of 256 KiB. A chunk knows its number, so a record's
-// handle follows from its address. Empty chunks are given back, all but one.
+// Fixed-size records in chunks of 256 KiB, cut from slabs of 4 MiB (an allocator
+// that has to align each chunk would waste as much again). A chunk knows its number,
+// so a record's handle follows from its address. Empty slabs are given back.
 class TaskPool {
  public:
   TaskPool() = default;
   TaskPool(const TaskPool&) = delete;
   TaskPool& operator=(const TaskPool&) = delete;
   ~TaskPool() {
-    for (Chunk* chunk : chunks_) std::free(chunk);  // its tasks were destroyed by the table
+    for (const Slab& slab : slabs_) std::free(slab.memory);  // the tasks were destroyed by the table
   }
 
   Task* New() {
@@ -52,7 +53,7 @@ class TaskPool {
       std::erase(open_, chunk->number);
       vacant_.push_back(chunk->number);
       chunks_[chunk->number] = nullptr;
-      std::free(chunk);
+      GiveBack(reinterpret_cast<char*>(chunk));
     }
   }
   Task* At(TaskHandle handle) const { return chunks_[handle >> kIndexBits]->at(handle & kIndexMask); }
@@ -82,9 +83,40 @@ class TaskPool {
   static uint32_t IndexOf(const Chunk* chunk, const Task* task) {
     return static_cast<uint32_t>(task - reinterpret_cast<const Task*>(chunk));
   }
+  struct Slab {
+    char* memory = nullptr;
+    uint32_t idle = 0;  // chunks that are not in use
+    bool Holds(const char* chunk) const { return chunk >= memory && chunk < memory + kSlabBytes; }
+  };
+  static constexpr uint32_t kChunksPerSlab = 16;
+  static constexpr size_t kSlabBytes = kChunksPerSlab * kChunkBytes;
+
+  Slab& SlabOf(const char* chunk) {
+    return *std::find_if(slabs_.begin(), slabs_.end(), [&](const Slab& slab) { return slab.Holds(chunk); });
+  }
+  char* TakeChunk() {
+    if (idle_.empty()) {
+      auto* memory = static_cast<char*>(std::aligned_alloc(kChunkBytes, kSlabBytes));
+      if (memory == nullptr) throw std::bad_alloc();
+      slabs_.push_back({memory, kChunksPerSlab});
+      for (uint32_t i = kChunksPerSlab; i-- > 0;) idle_.push_back(memory + i * kChunkBytes);
+    }
+    char* chunk = idle_.back();
+    idle_.pop_back();
+    --SlabOf(chunk).idle;
+    return chunk;
+  }
+  void GiveBack(char* chunk) {
+    idle_.push_back(chunk);
+    Slab& slab = SlabOf(chunk);
+    if (++slab.idle < kChunksPerSlab) return;
+    std::erase_if(idle_, [&](const char* each) { return slab.Holds(each); });
+    std::free(slab.memory);
+    slab = slabs_.back();
+    slabs_.pop_back();
+  }
   void AddChunk() {
-    void* memory = std::aligned_alloc(kChunkBytes, kChunkBytes);
-    if (memory == nullptr) throw std::bad_alloc();
+    char* memory = TakeChunk();
     uint32_t number = static_cast<uint32_t>(chunks_.size());
     if (vacant_.empty()) {
       chunks_.push_back(nullptr);
@@ -96,6 +128,8 @@ class TaskPool {
     open_.push_back(number);
   }
 
+  std::vector<Slab> slabs_;
+  std::vector<char*> idle_;  // chunks of slabs that are not in use
   std::vector<Chunk*> chunks_;
   std::vector<uint32_t> open_;  // chunks with room
   std::vector<uint32_t> vacant_;

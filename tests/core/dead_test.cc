@@ -120,7 +120,8 @@ TEST(Cancel, EndsAWaitingTaskOnce) {
   core.Do([&](Broker& broker) { EXPECT_EQ(broker.CancelTask(id)->outcome, Outcome::kCancelled); });
   EXPECT_EQ(core.Stats("q").cancelled_total, 1u);
   EXPECT_TRUE(core.Get("q").empty());
-  core.Do([&](Broker& broker) { EXPECT_EQ(broker.CancelTask(id).status().code(), absl::StatusCode::kNotFound); });
+  core.Do(
+      [&](Broker& broker) { EXPECT_EQ(broker.CancelTask(id).status().code(), absl::StatusCode::kNotFound); });
 }
 
 TEST(Cancel, OfALeasedTaskTellsItsHolderAndMakesTheLeaseStale) {
@@ -133,7 +134,8 @@ TEST(Cancel, OfALeasedTaskTellsItsHolderAndMakesTheLeaseStale) {
     ASSERT_TRUE(broker.AttachWorker(CallerId{1}, profile, {}).ok());
     broker.WorkerCredit(CallerId{1}, 1);
   });
-  auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
   const Delivery taken = effects.deliveries.at(0);
   effects = core.Do([&](Broker& broker) { EXPECT_TRUE(broker.CancelTask(taken.task).ok()); });
   ASSERT_EQ(effects.cancels.size(), 1u);

@@ -45,7 +45,8 @@ TEST(Bounds, APutThatNeverFitsIsRefusedByName) {
   std::vector<NewTask> tasks(1);
   tasks[0].payload = Blob(std::string(101, 'y'));
   auto effects = core.Do([&](Broker& broker) { broker.Put(CallerId{3}, core.Spec("q"), std::move(tasks)); });
-  EXPECT_THAT(std::string(ReplyTo(effects, CallerId{3})->status.message()), ::testing::HasSubstr("max_bytes 100"));
+  EXPECT_THAT(std::string(ReplyTo(effects, CallerId{3})->status.message()),
+              ::testing::HasSubstr("max_bytes 100"));
 }
 
 TEST(SeveralQueues, AreTakenFromAsOftenAsTheirWeightsSay) {

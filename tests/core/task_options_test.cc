@@ -211,7 +211,8 @@ TEST_P(UniqueKey, StandsInItsOwnQueueOnly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Scopes, UniqueKey,
-                         ::testing::Values(UniqueScope::kUnfinished, UniqueScope::kWaiting, UniqueScope::kWindow));
+                         ::testing::Values(UniqueScope::kUnfinished, UniqueScope::kWaiting,
+                                           UniqueScope::kWindow));
 
 TEST(UniqueKeyLimits, AreNamed) {
   Limits limits;

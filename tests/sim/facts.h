@@ -19,8 +19,8 @@ struct PutFacts {
   int16_t priority = 0;
   core::Time applied = core::kNever;  // first
   uint64_t applied_epoch = 0;
-  core::TaskId told{0};              // the one task that it became, as far as anybody was told
-  std::set<core::TaskId> aliases;    // tasks of other puts that answered it, by their unique key
+  core::TaskId told{0};            // the one task that it became, as far as anybody was told
+  std::set<core::TaskId> aliases;  // tasks of other puts that answered it, by their unique key
 };
 
 struct TaskFacts {
@@ -30,8 +30,8 @@ struct TaskFacts {
   core::Durability durability = core::Durability::kFsync;
   // The commit that each was told behind; 0: not told.
   uint64_t acked_at = 0, ended_at = 0, over_at = 0;
-  bool may_end = false;   // something was applied that may have ended it
-  bool touched = false;   // delivered, given back, retried or made known too late to check its place
+  bool may_end = false;  // something was applied that may have ended it
+  bool touched = false;  // delivered, given back, retried or made known too late to check its place
   bool delivered = false;
   bool retried = false;
   uint64_t acked_round = 0;
@@ -56,9 +56,11 @@ struct Protected {
 
 // What a run has seen.
 struct Totals {
-  uint64_t seeds = 0, rounds = 0, operations = 0, puts = 0, acked = 0, deliveries = 0, redeliveries = 0, ended = 0;
+  uint64_t seeds = 0, rounds = 0, operations = 0, puts = 0, acked = 0, deliveries = 0, redeliveries = 0,
+           ended = 0;
   uint64_t crashes = 0, machine_crashes = 0, commits = 0, commits_lost = 0, rows_moved = 0, loads = 0;
-  uint64_t breaks = 0, repeats = 0, joins_ok = 0, joins_late = 0, results = 0, protected_leases = 0, sweeps = 0;
+  uint64_t breaks = 0, repeats = 0, joins_ok = 0, joins_late = 0, results = 0, protected_leases = 0,
+           sweeps = 0;
   uint64_t order_checks = 0;
 
   void Add(const Totals& other);

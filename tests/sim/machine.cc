@@ -18,11 +18,14 @@ std::string Machine::Start(core::Time now) {
   auto acquired = store_->Acquire(0, "simulation");
   epoch_ = acquired->epoch;
   seq_ = 0;
-  broker_ = std::make_unique<core::Broker>(limits_, epoch_, acquired->next_entry, sink_.get(), random_->Next());
+  broker_ =
+      std::make_unique<core::Broker>(limits_, epoch_, acquired->next_entry, sink_.get(), random_->Next());
   auto recovered = storage::Recover(store_.get(), 0, now, broker_.get());
   if (!recovered.ok()) return recovered.status().ToString();
-  if (recovered->set_aside > 0) return absl::StrCat(recovered->set_aside, " damaged record(s) after a restart");
-  if (recovered->orphans > 0) return absl::StrCat(recovered->orphans, " task(s) without a queue after a restart");
+  if (recovered->set_aside > 0)
+    return absl::StrCat(recovered->set_aside, " damaged record(s) after a restart");
+  if (recovered->orphans > 0)
+    return absl::StrCat(recovered->orphans, " task(s) without a queue after a restart");
   return {};
 }
 

@@ -90,7 +90,7 @@ class Machine {
   bool committing_ = false, prompt_ = false;
   uint32_t rounds_left_ = 0;
   storage::Batch under_way_;
-  core::Effects held_;                              // of the commit under way
+  core::Effects held_;  // of the commit under way
   std::vector<std::function<void()>> waiting_, held_waiting_;
   std::vector<Load> loads_;
   std::string problem_;

@@ -108,9 +108,10 @@ class Runner {
     }
     ++failures_;
     if (failures_ > 50) return;
-    const std::string what = report.finished      ? report.problem
-                             : WIFSIGNALED(status) ? std::string("ended by signal ") + strsignal(WTERMSIG(status))
-                                                   : "ended early";
+    const std::string what = report.finished ? report.problem
+                             : WIFSIGNALED(status)
+                                 ? std::string("ended by signal ") + strsignal(WTERMSIG(status))
+                                 : "ended early";
     std::printf("FAILED seed %llu, step %llu: %s\n", static_cast<unsigned long long>(seed),
                 static_cast<unsigned long long>(report.step), what.c_str());
   }

@@ -20,8 +20,8 @@ class Peer;
 struct Conn {
   core::CallerId id = core::kNobody;
   Peer* peer = nullptr;
-  bool open = true;  // the client's end
-  bool gone = false;  // the broker's end
+  bool open = true;               // the client's end
+  bool gone = false;              // the broker's end
   core::Time cut = core::kNever;  // what would arrive at the broker later is lost
   core::Time last_in{}, last_out{};
   std::function<void(const core::Reply*)> on_reply;  // unary calls; null: the connection broke
@@ -54,7 +54,10 @@ class Network {
   // `on_gone` runs just before the broker learns that a caller is gone.
   Network(Random* random, uint32_t delay_max_ms, uint32_t break_one_in,
           std::function<void(core::CallerId)> on_gone)
-      : random_(random), delay_max_ms_(delay_max_ms), break_one_in_(break_one_in), on_gone_(std::move(on_gone)) {}
+      : random_(random),
+        delay_max_ms_(delay_max_ms),
+        break_one_in_(break_one_in),
+        on_gone_(std::move(on_gone)) {}
 
   ConnPtr Connect(Peer* peer);
   // Reaches the broker later, after what was sent before, or never. May break the connection.
@@ -102,7 +105,8 @@ class Network {
   };
   using Events = std::priority_queue<Event, std::vector<Event>, Later>;
   core::Millis Delay() {
-    return core::Millis(static_cast<int64_t>(random_->Below(delay_max_ms_ + 1) * (break_one_in_ != 0 && random_->OneIn(40) ? 20 : 1)));
+    return core::Millis(static_cast<int64_t>(random_->Below(delay_max_ms_ + 1) *
+                                             (break_one_in_ != 0 && random_->OneIn(40) ? 20 : 1)));
   }
 
   Random* const random_;

@@ -54,7 +54,7 @@ void Oracle::Died(bool machine, uint64_t commits_left) {
   for (auto it = tasks_.begin(); it != tasks_.end();) {
     TaskFacts& task = it->second;
     // What a queue promises: see Durability.
-    const uint64_t left = task.durability == core::Durability::kMemory                ? 0
+    const uint64_t left = task.durability == core::Durability::kMemory           ? 0
                           : task.durability == core::Durability::kWal && machine ? commits_left
                                                                                  : UINT64_MAX;
     if (task.ended_at > left) task.ended_at = 0;
@@ -117,9 +117,8 @@ void Oracle::Produced(const core::Effects& effects) {
     for (const core::Delivery& delivery : effects.replies[i].deliveries)
       handed.push_back({&delivery, call->second.session, call->second.ack});
   }
-  std::stable_sort(handed.begin(), handed.end(), [](const Handed& a, const Handed& b) {
-    return a.delivery->token < b.delivery->token;
-  });
+  std::stable_sort(handed.begin(), handed.end(),
+                   [](const Handed& a, const Handed& b) { return a.delivery->token < b.delivery->token; });
   for (const Handed& each : handed) Delivered(*each.delivery, each.session, each.ack);
   for (; seen_.replies < effects.replies.size(); ++seen_.replies) Answered(effects.replies[seen_.replies]);
   for (; seen_.results < effects.results.size(); ++seen_.results) {
@@ -129,7 +128,8 @@ void Oracle::Produced(const core::Effects& effects) {
     if (stream == streams_.end() || notice.outcome == core::Outcome::kUnfinished) continue;
     const PutFacts& put = puts_[tags_[{stream->second, notice.tag}]];
     const TaskFacts* task = Find(notice.task);
-    if (task != nullptr && task->number != 0 && task->number != put.number && !put.aliases.contains(notice.task))
+    if (task != nullptr && task->number != 0 && task->number != put.number &&
+        !put.aliases.contains(notice.task))
       Violation(absl::StrCat("the result of task ", Raw(notice.task), ", put ", task->number,
                              ", is told as that of put ", put.number));
   }
@@ -138,8 +138,8 @@ void Oracle::Produced(const core::Effects& effects) {
 void Oracle::Answered(const core::Reply& reply) {
   auto it = calls_.find(reply.to);
   if (it == calls_.end())
-    return Violation(absl::StrCat("caller ", Raw(reply.to), " is answered, but does not wait: ",
-                                  std::string(reply.status.message())));
+    return Violation(absl::StrCat("caller ", Raw(reply.to),
+                                  " is answered, but does not wait: ", std::string(reply.status.message())));
   const Call call = std::move(it->second);
   calls_.erase(it);
   if (reply.result != nullptr) Told(*reply.result);
@@ -148,7 +148,8 @@ void Oracle::Answered(const core::Reply& reply) {
     ++(reply.status.ok() ? totals_->joins_ok : totals_->joins_late);
   }
   if (call.kind != Call::kPut || !reply.status.ok()) return;
-  if (reply.task_ids.size() != call.numbers.size()) return Violation("a put of many names another number of tasks");
+  if (reply.task_ids.size() != call.numbers.size())
+    return Violation("a put of many names another number of tasks");
   for (size_t i = 0; i < call.numbers.size(); ++i) {
     const bool existing = std::find(reply.existing.begin(), reply.existing.end(), i) != reply.existing.end();
     Accepted(call.numbers[i], reply.task_ids[i], existing);

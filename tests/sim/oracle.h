@@ -57,11 +57,11 @@ class Oracle {
     enum Kind { kPut, kGet, kJoin, kResult } kind = kGet;
     std::string queue;
     core::Time deadline = core::kNever;
-    std::vector<uint64_t> numbers;        // kPut
-    bool ack = false;                     // kGet
-    uint64_t session = 0;                 // kGet
-    std::set<core::TaskId> unfinished;    // kJoin: when it was called
-    core::TaskId task{0};                 // kResult
+    std::vector<uint64_t> numbers;      // kPut
+    bool ack = false;                   // kGet
+    uint64_t session = 0;               // kGet
+    std::set<core::TaskId> unfinished;  // kJoin: when it was called
+    core::TaskId task{0};               // kResult
   };
   void Called(core::CallerId caller, Call call);
   void CallerGone(core::CallerId caller) { calls_.erase(caller); }
@@ -76,7 +76,8 @@ class Oracle {
   void Extended(core::TaskId task) { protected_.erase(task); }  // which may be to an earlier end
   void MayEnd(core::TaskId task);
   void Ended(core::TaskId task);
-  std::vector<core::TaskId> TasksOf(const std::string& queue, std::initializer_list<core::TaskState> states) const;
+  std::vector<core::TaskId> TasksOf(const std::string& queue,
+                                    std::initializer_list<core::TaskState> states) const;
   void Retried(core::TaskId task);
 
   // ---- queues

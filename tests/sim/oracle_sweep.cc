@@ -106,8 +106,8 @@ void Oracle::CheckTask(const TaskFacts& task) {
   auto view = broker_->GetTask(task.id);
   const bool there = view.ok() && view->state != TaskState::kEnded;
   const bool unfinished = there && view->state != TaskState::kDead;
-  const std::string what = absl::StrCat("task ", Raw(task.id), " (put ", task.number, ") of ", task.queue, " ",
-                                        std::string(NameOf(task.durability)), " ");
+  const std::string what = absl::StrCat("task ", Raw(task.id), " (put ", task.number, ") of ", task.queue,
+                                        " ", std::string(NameOf(task.durability)), " ");
   if (task.ended_at != 0 && there) return Violation(what + "is there again after its end was acknowledged");
   if (task.over_at != 0 && !task.retried && unfinished)
     return Violation(what + "is unfinished again after a join or a result said it was over");
@@ -115,7 +115,8 @@ void Oracle::CheckTask(const TaskFacts& task) {
   const PutFacts& put = puts_[task.number];
   if (put.ttl_ms != 0 && (task.delivered || now_ >= put.applied + core::Millis(put.ttl_ms))) return;
   if (SmallDead(task.queue) && task.delivered) return;
-  Violation(what + (view.ok() ? absl::StrCat("has outcome ", static_cast<int>(view->outcome), ", ") : "is gone, ") +
+  Violation(what +
+            (view.ok() ? absl::StrCat("has outcome ", static_cast<int>(view->outcome), ", ") : "is gone, ") +
             "but its put was acknowledged and nobody ended it");
 }
 
@@ -168,8 +169,8 @@ void Oracle::CheckEmpty() {
   for (const auto& [id, task] : tasks_) {
     auto view = broker_->GetTask(id);
     if (view.ok() && view->state != TaskState::kDead)
-      Violation(absl::StrCat("task ", Raw(id), " of ", task.queue, " is in state ", static_cast<int>(view->state),
-                             " at the end"));
+      Violation(absl::StrCat("task ", Raw(id), " of ", task.queue, " is in state ",
+                             static_cast<int>(view->state), " at the end"));
   }
 }
 

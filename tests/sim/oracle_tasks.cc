@@ -69,7 +69,8 @@ void Oracle::BecameTask(uint64_t number, TaskId id) {
     return;
   }
   if (short_memory_) return;
-  Violation(absl::StrCat("put ", number, " on ", put.queue, " became two tasks, ", Raw(put.told), " and ", Raw(id)));
+  Violation(absl::StrCat("put ", number, " on ", put.queue, " became two tasks, ", Raw(put.told), " and ",
+                         Raw(id)));
 }
 
 void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ack) {
@@ -88,10 +89,11 @@ void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ac
     return Violation(absl::StrCat(what, "is put ", task.number, ", but is delivered as put ", number));
   if (task.queue != delivery.queue.view()) return Violation(what + "is delivered from another queue");
   if (task.ended_at != 0) Violation(what + "is delivered after its end was acknowledged");
-  if (task.over_at != 0 && !task.retried) Violation(what + "is delivered after a join or a result said it was over");
+  if (task.over_at != 0 && !task.retried)
+    Violation(what + "is delivered after a join or a result said it was over");
   if (trace_) {
-    trace_(absl::StrCat(what, "(put ", number, ") is delivered to session ", session, " with ", delivery.token.epoch, "-",
-                        delivery.token.sequence, ack ? " and done" : ""));
+    trace_(absl::StrCat(what, "(put ", number, ") is delivered to session ", session, " with ",
+                        delivery.token.epoch, "-", delivery.token.sequence, ack ? " and done" : ""));
   }
   if (task.delivered) ++totals_->redeliveries;
   if (!task.retried && (now_ < task.not_before || now_ < put.applied + core::Millis(put.delay_ms)))
@@ -101,11 +103,13 @@ void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ac
     Violation(what + "is delivered after it expired");
   if (auto held = protected_.find(delivery.task); held != protected_.end()) {
     if (now_ < held->second.until)
-      Violation(absl::StrCat(what, "runs twice: its lease ", held->second.token.epoch, "-", held->second.token.sequence,
-                             " was on disk and its holder, session ", held->second.session, ", had time to come back"));
+      Violation(absl::StrCat(what, "runs twice: its lease ", held->second.token.epoch, "-",
+                             held->second.token.sequence, " was on disk and its holder, session ",
+                             held->second.session, ", had time to come back"));
     protected_.erase(held);
   }
-  if (!task.touched && !task.delivered && !ack) CheckPlace(task, put);  // acks carry no token to tell their order
+  if (!task.touched && !task.delivered && !ack)
+    CheckPlace(task, put);  // acks carry no token to tell their order
   task.delivered = true;
   if (ack) {
     MayEnd(delivery.task);
@@ -140,18 +144,19 @@ void Oracle::CheckPlace(const TaskFacts& task, const PutFacts& put) {
     return of.accepted.time_since_epoch().count() + int64_t{priority} * queue->options.ageing_ms;
   };
   for (const auto& [id, other] : tasks_) {
-    if (other.queue != task.queue || other.touched || other.delivered || other.may_end || other.acked_at == 0 ||
-        other.acked_round >= round_ || other.number == 0)
+    if (other.queue != task.queue || other.touched || other.delivered || other.may_end ||
+        other.acked_at == 0 || other.acked_round >= round_ || other.number == 0)
       continue;
     const PutFacts& other_put = puts_[other.number];
     if (other_put.delay_ms != 0 || other_put.ttl_ms != 0) continue;
-    const bool before = order == core::Order::kLifo ? id > task.id
-                                                    : place(other, other_put.priority) < place(task, put.priority);
+    const bool before = order == core::Order::kLifo
+                            ? id > task.id
+                            : place(other, other_put.priority) < place(task, put.priority);
     if (!before) continue;
     auto view = broker_->GetTask(id);
     if (!view.ok() || view->state != TaskState::kReady) continue;
-    Violation(absl::StrCat(std::string(NameOf(order)), " ", task.queue, ": task ", Raw(task.id), " was handed out before ",
-                           Raw(id)));
+    Violation(absl::StrCat(std::string(NameOf(order)), " ", task.queue, ": task ", Raw(task.id),
+                           " was handed out before ", Raw(id)));
   }
 }
 

@@ -13,7 +13,8 @@ Item NewItem(World* world, const std::string& queue) {
   PutFacts& put = world->oracle().NewPut();
   Item item;
   item.number = put.number;
-  item.payload = absl::StrCat("#", put.number, ":") + std::string(random.Below(world->plan().payload_max), 'x');
+  item.payload =
+      absl::StrCat("#", put.number, ":") + std::string(random.Below(world->plan().payload_max), 'x');
   core::PutSpec& spec = item.spec;
   spec.queue = queue;
   if (random.OneIn(5)) spec.delay_ms = static_cast<uint32_t>(random.From(1, 2000));
@@ -27,7 +28,8 @@ Item NewItem(World* world, const std::string& queue) {
     item.unique_key = absl::StrCat("k", random.Below(4));
     spec.unique_scope =
         random.Any({core::UniqueScope::kUnfinished, core::UniqueScope::kWaiting, core::UniqueScope::kWindow});
-    if (spec.unique_scope == core::UniqueScope::kWindow) spec.unique_ms = static_cast<uint32_t>(random.From(1, 3000));
+    if (spec.unique_scope == core::UniqueScope::kWindow)
+      spec.unique_ms = static_cast<uint32_t>(random.From(1, 3000));
   }
   spec.timeout_ms = random.Any<uint32_t>({0, 100, 2000});
   spec.no_wait = random.OneIn(8);
@@ -83,7 +85,8 @@ class ProducerPeer final : public Peer {
   }
   std::string Unfinished() const override {
     if (!unacked_.empty()) return absl::StrCat("put ", unacked_.begin()->second.number, " of producer ", id_);
-    if (!watched_.empty()) return absl::StrCat("the result of tag ", watched_.begin()->first, " of producer ", id_);
+    if (!watched_.empty())
+      return absl::StrCat("the result of tag ", watched_.begin()->first, " of producer ", id_);
     return {};
   }
   void Broken(const ConnPtr& conn) override {
@@ -110,7 +113,8 @@ class ProducerPeer final : public Peer {
   void Open() {
     if (world_->random().Percent(50)) return;
     conn_ = world_->Connect(this);
-    world_->Trace("producer %llu connects, %zu puts to repeat", static_cast<unsigned long long>(id_), unacked_.size());
+    world_->Trace("producer %llu connects, %zu puts to repeat", static_cast<unsigned long long>(id_),
+                  unacked_.size());
     world_->Send(conn_, [this, stream = conn_->id](core::Broker& broker) {
       world_->oracle().StreamOpened(stream, id_);
       (void)broker.AttachProducer(stream, id_, "producer");
@@ -141,7 +145,8 @@ class ProducerPeer final : public Peer {
   void SayAcked() {
     if (!world_->random().OneIn(4) || conn_ == nullptr) return;
     const uint64_t below = unacked_.empty() ? next_tag_ : unacked_.begin()->first;
-    world_->Send(conn_, [stream = conn_->id, below](core::Broker& broker) { broker.ProducerAcked(stream, below); });
+    world_->Send(conn_,
+                 [stream = conn_->id, below](core::Broker& broker) { broker.ProducerAcked(stream, below); });
   }
 
   World* const world_;

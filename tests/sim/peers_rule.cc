@@ -30,12 +30,13 @@ class OperatorPeer final : public Peer {
       case 3:
         return Update(queue);
       case 4:
-        return Ask([this, level = random.Any({core::DiskLevel::kOk, core::DiskLevel::kOk, core::DiskLevel::kLow,
-                                        core::DiskLevel::kCritical})](core::Broker& broker) {
-          world_->Trace("disk level %d", static_cast<int>(level));
-          broker.SetDiskLevel(level);
-          return absl::OkStatus();
-        });
+        return Ask(
+            [this, level = random.Any({core::DiskLevel::kOk, core::DiskLevel::kOk, core::DiskLevel::kLow,
+                                       core::DiskLevel::kCritical})](core::Broker& broker) {
+              world_->Trace("disk level %d", static_cast<int>(level));
+              broker.SetDiskLevel(level);
+              return absl::OkStatus();
+            });
       case 5:
       case 6:
         return RetryDead(queue, random.Below(3));
@@ -145,7 +146,8 @@ class OperatorPeer final : public Peer {
     Ask([this, id = AnyTask()](core::Broker& broker) {
       Oracle& oracle = world_->oracle();
       auto view = broker.CancelTask(id);
-      world_->Trace("cancel task %llu: %s", static_cast<unsigned long long>(Raw(id)), view.status().ToString().c_str());
+      world_->Trace("cancel task %llu: %s", static_cast<unsigned long long>(Raw(id)),
+                    view.status().ToString().c_str());
       if (!view.ok()) return view.status();
       oracle.MayEnd(id);
       oracle.Ended(id);
@@ -183,8 +185,8 @@ class OperatorPeer final : public Peer {
   void Delete(const std::string& queue, bool force) {
     Ask([this, queue, force](core::Broker& broker) {
       Oracle& oracle = world_->oracle();
-      const auto tasks = oracle.TasksOf(
-          queue, {TaskState::kDelayed, TaskState::kReady, TaskState::kLeased, TaskState::kDead, TaskState::kEnded});
+      const auto tasks = oracle.TasksOf(queue, {TaskState::kDelayed, TaskState::kReady, TaskState::kLeased,
+                                                TaskState::kDead, TaskState::kEnded});
       const absl::Status status = broker.DeleteQueue(queue, force);
       world_->Trace("delete %s: %s", queue.c_str(), status.ToString().c_str());
       if (!status.ok()) return status;

@@ -83,8 +83,8 @@ class ConsumerPeer final : public Peer {
       auto welcome = broker.AttachClient(conn->id, profile, held);
       if (!welcome.ok()) return world_->oracle().Violation("attach: " + welcome.status().ToString());
       world_->oracle().SessionAttached(session, held, welcome->lost);
-      world_->Trace("client %llu attaches with %zu leases, %zu lost", static_cast<unsigned long long>(session),
-                    held.size(), welcome->lost.size());
+      world_->Trace("client %llu attaches with %zu leases, %zu lost",
+                    static_cast<unsigned long long>(session), held.size(), welcome->lost.size());
       world_->Answer(conn, [this, lost = welcome->lost] {
         welcome_ = true;
         for (const core::LeaseRef& lease : lost) Cancelled(lease);

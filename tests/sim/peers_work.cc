@@ -187,7 +187,8 @@ class WorkerPeer final : public Peer {
     }
     for (size_t i = 0; i < holds.size(); ++i) {
       // Its end may come with the operation, and with it answers that tell of it.
-      if (holds[i] && completions[i].verdict == core::Verdict::kDone) oracle.MayEnd(completions[i].lease.task);
+      if (holds[i] && completions[i].verdict == core::Verdict::kDone)
+        oracle.MayEnd(completions[i].lease.task);
     }
     broker.WorkerCompletions(stream, message.seq, completions);
     for (size_t i = 0; i < completions.size(); ++i) {

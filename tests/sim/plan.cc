@@ -42,9 +42,11 @@ core::QueueOptions Plan::AnyOptions(Random* random) {
   options.lease_ms = static_cast<uint32_t>(random->From(1000, 3000));
   options.ageing_ms = random->Any<uint32_t>({10, 200, 3000});
   options.dead_max = random->Any<uint32_t>({10'000, 10'000, 10'000, 2, 0});
-  options.order = random->Any({core::Order::kFifo, core::Order::kFifo, core::Order::kLifo, core::Order::kPriority});
-  options.durability = random->Any({core::Durability::kFsync, core::Durability::kFsync, core::Durability::kFsync,
-                                    core::Durability::kWal, core::Durability::kMemory});
+  options.order =
+      random->Any({core::Order::kFifo, core::Order::kFifo, core::Order::kLifo, core::Order::kPriority});
+  options.durability =
+      random->Any({core::Durability::kFsync, core::Durability::kFsync, core::Durability::kFsync,
+                   core::Durability::kWal, core::Durability::kMemory});
   return options;
 }
 

@@ -44,7 +44,9 @@ class FaultySink final : public core::ChangeSink {
   void LeaseMarked(const core::LeaseRecord& lease) override {
     if (sabotage_ != Sabotage::kLoseMarks) to_->LeaseMarked(lease);
   }
-  void PutQueueRow(const core::QueueRecord& queue, uint64_t as_of) override { to_->PutQueueRow(queue, as_of); }
+  void PutQueueRow(const core::QueueRecord& queue, uint64_t as_of) override {
+    to_->PutQueueRow(queue, as_of);
+  }
   void PutTaskRow(const core::TaskRecord& task, uint64_t as_of) override { to_->PutTaskRow(task, as_of); }
   void PutProducerRow(const core::ProducerRecord& producer, uint64_t as_of) override {
     to_->PutProducerRow(producer, as_of);

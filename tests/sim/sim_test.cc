@@ -45,7 +45,8 @@ INSTANTIATE_TEST_SUITE_P(
                "its put was acknowledged|after its end was acknowledged|was over|nobody deleted it"},
         Broken{"TokensGoBack", Sabotage::kStaleToken, "token that is not greater"},
         Broken{"JoinsLie", Sabotage::kJoinLies, "join of .* is answered OK"},
-        Broken{"RepliesAreDropped", Sabotage::kDropReplies, "was not answered by its deadline|still waits|never answered"}),
+        Broken{"RepliesAreDropped", Sabotage::kDropReplies,
+               "was not answered by its deadline|still waits|never answered"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(TheWorld, IsTheSameForTheSameSeed) {

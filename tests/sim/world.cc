@@ -66,17 +66,19 @@ void World::Answer(const ConnPtr& conn, Network::ToClient then) {
   machine_.WhenReleased([this, conn, then = std::move(then)] { network_.SendBack(conn, now_, then); });
 }
 
-ConnPtr World::Call(Peer* peer, Oracle::Call call, std::function<void(core::Broker&, core::CallerId)> operation,
-                 std::function<void(const core::Reply*)> then) {
+ConnPtr World::Call(Peer* peer, Oracle::Call call,
+                    std::function<void(core::Broker&, core::CallerId)> operation,
+                    std::function<void(const core::Reply*)> then) {
   ConnPtr conn = Connect(peer);
   conn->on_reply = std::move(then);
-  Send(conn, [this, id = conn->id, call = std::move(call), operation = std::move(operation)](core::Broker& broker) {
-    if (network_.Find(id) == nullptr) return;
-    Oracle::Call now = call;
-    if (now.deadline != core::kNever) now.deadline = now_ + now.deadline.time_since_epoch();
-    oracle_.Called(id, std::move(now));
-    operation(broker, id);
-  });
+  Send(conn,
+       [this, id = conn->id, call = std::move(call), operation = std::move(operation)](core::Broker& broker) {
+         if (network_.Find(id) == nullptr) return;
+         Oracle::Call now = call;
+         if (now.deadline != core::kNever) now.deadline = now_ + now.deadline.time_since_epoch();
+         oracle_.Called(id, std::move(now));
+         operation(broker, id);
+       });
   return conn;
 }
 
@@ -120,8 +122,10 @@ void World::Released(core::Effects* effects) {
   };
   route(effects->put_acks, [](Peer* peer, const core::PutAck& ack) { peer->Acked(ack); });
   route(effects->put_refusals, [](Peer* peer, const core::PutRefusal& refusal) { peer->Refused(refusal); });
-  route(effects->completion_acks, [](Peer* peer, const core::CompletionsAck& ack) { peer->CompletionsAcked(ack); });
-  route(effects->cancels, [](Peer* peer, const core::CancelNotice& cancel) { peer->Cancelled(cancel.lease); });
+  route(effects->completion_acks,
+        [](Peer* peer, const core::CompletionsAck& ack) { peer->CompletionsAcked(ack); });
+  route(effects->cancels,
+        [](Peer* peer, const core::CancelNotice& cancel) { peer->Cancelled(cancel.lease); });
   route(effects->results, [](Peer* peer, const core::ResultNotice& result) { peer->Result(result); });
   for (core::Delivery& delivery : effects->deliveries) {
     if (options_.sabotage == Sabotage::kStaleToken && delivery.attempt > 1) delivery.token.sequence = 1;
@@ -165,7 +169,8 @@ void World::Start() {
 
 void World::Crash() {
   const bool machine = random_.Percent(plan_.machine_crash_percent);
-  Trace("%s dies%s", machine ? "the machine" : "the broker", machine_.committing() ? " while it commits" : "");
+  Trace("%s dies%s", machine ? "the machine" : "the broker",
+        machine_.committing() ? " while it commits" : "");
   oracle_.Dying(machine_.broker());
   const uint64_t lost = machine_.disk().dropped();
   machine_.Die(machine);
@@ -182,7 +187,8 @@ void World::Round() {
   machine_.BeginRound(now_);
   const bool crash = plan_.crash_one_in != 0 && !finishing_ && random_.OneIn(plan_.crash_one_in);
   Network::ToBroker operation;
-  for (uint64_t left = random_.Any<uint64_t>({1, 4, 30}); left > 0 && network_.Take(now_, &operation); --left) {
+  for (uint64_t left = random_.Any<uint64_t>({1, 4, 30}); left > 0 && network_.Take(now_, &operation);
+       --left) {
     operation(machine_.broker());
     ++totals_.operations;
     Produced(&machine_.broker().effects());
@@ -228,8 +234,9 @@ void World::FinishAll() {
   }
   if (Failed()) return;
   for (const auto& peer : peers_) {
-    if (std::string left = peer->Unfinished(); !left.empty()) oracle_.Violation(
-          absl::StrCat("never answered: ", left, "; parked: ", machine_.up() ? machine_.broker().parked_count() : 0));
+    if (std::string left = peer->Unfinished(); !left.empty())
+      oracle_.Violation(absl::StrCat("never answered: ", left,
+                                     "; parked: ", machine_.up() ? machine_.broker().parked_count() : 0));
   }
   if (!machine_.up()) return oracle_.Violation("the broker is down at the end");
   if (!Failed()) oracle_.CheckEmpty();

@@ -58,7 +58,7 @@ class World final : private MachineListener {
   void Break(const ConnPtr& conn) { network_.Break(conn, now_); }
   // A call answered by a Reply; null: the connection broke.
   ConnPtr Call(Peer* peer, Oracle::Call call, std::function<void(core::Broker&, core::CallerId)> operation,
-            std::function<void(const core::Reply*)> then);
+               std::function<void(const core::Reply*)> then);
   // A call answered by a status; null likewise.
   void Ask(Peer* peer, std::function<absl::Status(core::Broker&)> operation,
            std::function<void(const absl::Status*)> then);
