@@ -19,7 +19,7 @@ constexpr std::chrono::seconds kReadyWait{5};
 }  // namespace
 
 TaskData::~TaskData() {
-  if (held) connection->session().Drop(lease);
+  if (held) connection->session().Abandon(lease);
 }
 
 std::vector<Task> Connection::Get(const std::string& queue, uint32_t count, const GetOptions& options) {

@@ -26,6 +26,7 @@ constexpr milliseconds kBeatMin{10};
 constexpr std::chrono::seconds kUnsupportedFor{60};
 constexpr size_t kEarlyCancelsMax = 1024;
 constexpr size_t kPurgeHeldMin = 64;
+constexpr int kLeasesPerBeat = 10'000;
 constexpr int kHeldMax = 100'000;  // that a broker takes in a hello
 
 std::string HostName() {
@@ -93,8 +94,25 @@ void Session::Drop(const Lease& lease) {
   held_.erase({lease.task_id, lease.epoch, lease.sequence});
 }
 
+void Session::Abandon(const Lease& lease) {
+  const Key key{lease.task_id, lease.epoch, lease.sequence};
+  std::lock_guard lock(mutex_);
+  if (held_.erase(key) == 0) return;
+  dropped_.push_back(key);
+  if (!up_ || beat_at_ <= Clock::now() + kBeatMin) return;
+  // Not at once: what is dropped together is told together.
+  beat_at_ = Clock::now() + kBeatMin;
+  SetNextTime();
+  loop_->Wake();
+}
+
 void Session::PurgeHeld() {
-  absl::erase_if(held_, [](const auto& entry) { return entry.second.expired(); });
+  for (auto it = held_.begin(); it != held_.end();) {
+    const auto entry = it++;
+    if (!entry->second.expired()) continue;
+    dropped_.push_back(entry->first);
+    held_.erase(entry);
+  }
   purge_held_at_ = std::max(kPurgeHeldMin, held_.size() * 2);
 }
 
@@ -138,12 +156,33 @@ void Session::OnTime(Clock::time_point now) {
     if (now >= welcome_by_) welcome_by_ = EventLoop::kNever;
   } else if (now >= beat_at_) {
     if (!writing_ && !closing_ && !link_->broken) {
-      writing_ = true;
-      link_->Write(v1::SessionRequest());
+      Beat();
     }
     beat_at_ = now + beat_every_;
   }
   SetNextTime();
+}
+
+// A sign of life, with what has come and gone since the last one.
+void Session::Beat() {
+  v1::SessionRequest request;
+  const auto add = [](const Key& key, v1::Lease* lease) {
+    lease->set_task_id(std::get<0>(key));
+    lease->set_epoch(std::get<1>(key));
+    lease->set_sequence(std::get<2>(key));
+  };
+  PurgeHeld();
+  for (const auto& [key, lease] : held_) {
+    auto held = lease.lock();
+    if (held == nullptr || held->told) continue;
+    if (request.received_size() == kLeasesPerBeat) break;
+    held->told = true;
+    add(key, request.add_received());
+  }
+  for (; !dropped_.empty() && request.dropped_size() < kLeasesPerBeat; dropped_.pop_front())
+    add(dropped_.front(), request.add_dropped());
+  writing_ = true;
+  link_->Write(request);
 }
 
 void Session::SetNextTime() {
@@ -199,8 +238,10 @@ void Session::SendHello() {
   hello->set_host(host);
   hello->set_pid(pid);
   PurgeHeld();
+  dropped_.clear();  // what is not named as held goes back
   for (const auto& [key, lease] : held_) {
     if (hello->held_size() == kHeldMax) break;  // the others go back
+    if (auto alive = lease.lock()) alive->told = true;
     auto* held = hello->add_held();
     held->set_task_id(std::get<0>(key));
     held->set_epoch(std::get<1>(key));

@@ -32,6 +32,7 @@ namespace joinq::internal {
 // What a task's handles know of their lease.
 struct HeldLease {
   std::atomic<bool> cancelled{false};  // it is no longer theirs: the broker said so
+  bool told = false;                   // the broker knows that it arrived; the session's
 };
 
 class Session : public EventLoop::Member {
@@ -58,6 +59,8 @@ class Session : public EventLoop::Member {
   // returns are gone.
   std::shared_ptr<HeldLease> Hold(const Lease& lease);
   void Drop(const Lease& lease);
+  // The last handle of a task is gone: if it was not dropped before, the broker is told soon.
+  void Abandon(const Lease& lease);
 
   // Ends the stream in order, so that the broker gives back what is held; waits for it, but
   // not long. The last call.
@@ -82,6 +85,7 @@ class Session : public EventLoop::Member {
   void LinkEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PurgeHeld() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Beat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetNextTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t session_id_;
@@ -113,6 +117,7 @@ class Session : public EventLoop::Member {
 
   absl::flat_hash_map<Key, std::weak_ptr<HeldLease>> held_ ABSL_GUARDED_BY(mutex_);
   size_t purge_held_at_ ABSL_GUARDED_BY(mutex_) = 64;
+  std::deque<Key> dropped_ ABSL_GUARDED_BY(mutex_);  // to be told to the broker
   // Cancels of leases whose get has not returned yet.
   std::deque<Key> early_cancels_ ABSL_GUARDED_BY(mutex_);
 };

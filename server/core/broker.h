@@ -227,6 +227,11 @@ class Broker {
   absl::StatusOr<SessionWelcome> AttachClient(CallerId stream, const SessionProfile& profile,
                                               std::span<const LeaseRef> held);
   void SessionHeard(CallerId stream);
+  // Leases that have arrived last as long as the session from now on; before, no longer
+  // than their queues' lease time.
+  void ClientReceived(CallerId stream, std::span<const LeaseRef> leases);
+  // Leases that nobody holds any more go back at no cost.
+  void ClientDropped(CallerId stream, std::span<const LeaseRef> leases);
   // A client's session ended in order: what it holds goes back at no cost.
   void ClientLeaves(CallerId stream);
   void WorkerCredit(CallerId stream, uint32_t credit);
@@ -441,7 +446,7 @@ class Broker {
     Token token;
     Verdict verdict = Verdict::kDone;
   };
-  static constexpr size_t kCompletedSlots = 1 << 16;
+  static constexpr size_t kCompletedSlots = 1 << 18;
   std::unique_ptr<std::array<Completed, kCompletedSlots>> completed_;
   // After a pause of the whole broker nobody is declared dead before what they
   // sent meanwhile can have been read.

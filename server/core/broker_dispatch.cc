@@ -120,11 +120,11 @@ bool Broker::ServeGet(Waiter& waiter) {
     Task* task = waiter.queues.size() == 1 ? NextReady(waiter.queue) : NextOfSeveral(waiter.queues);
     if (task == nullptr) break;
     Queue* queue = task->queue();
-    uint32_t lease_ms = waiter.get.lease_ms != 0 ? waiter.get.lease_ms : queue->options.lease_ms;
-    if (session != nullptr) lease_ms = 0;
-    const Time lease_end = session != nullptr ? kNever : now_ + Millis(lease_ms);
+    const uint32_t lease_ms = waiter.get.lease_ms != 0 ? waiter.get.lease_ms : queue->options.lease_ms;
+    // A session's lease ends with it, once it is known to have arrived.
+    const Time lease_end = now_ + Millis(lease_ms);
     Delivery delivery = Lease(task, waiter.caller, session, lease_end);
-    delivery.lease_ms = lease_ms;
+    delivery.lease_ms = session != nullptr ? 0 : lease_ms;
     if (waiter.get.ack) {
       delivery.token = {};
       End(task, Outcome::kSucceeded, {}, {});

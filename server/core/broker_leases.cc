@@ -270,10 +270,14 @@ void Broker::ReturnUndelivered(std::span<const LeaseRef> leases) {
 
 void Broker::LeaseEnded(Task* task) {
   Queue* queue = task->queue();
-  TaskError error;
-  error.kind = FailureKind::kHostLost;
-  error.message = "the consumer's lease ran out";
-  FailAttempt(task, error);
+  if (task->ties->holder != nullptr) {
+    GiveBack(task, Verdict::kNone);  // it never arrived at its session
+  } else {
+    TaskError error;
+    error.kind = FailureKind::kHostLost;
+    error.message = "the consumer's lease ran out";
+    FailAttempt(task, error);
+  }
   Dispatch(queue);
 }
 

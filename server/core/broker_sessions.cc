@@ -106,6 +106,8 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
     Task* task = FindLease(lease, Verdict::kNone, &repeated);
     if (task != nullptr && task->ties->holder == session) {
       kept.insert(lease.task);
+      task->when = kNever;  // it has arrived
+      if (task->ties->marked) MarkLease(task);
     } else if (Reclaim(session, lease)) {
       kept.insert(lease.task);
       reclaimed.push_back(tasks_.Find(lease.task)->queue());
@@ -151,6 +153,28 @@ void Broker::DetachQueues(Session* worker) {
 void Broker::SessionHeard(CallerId stream) {
   if (auto it = sessions_by_stream_.find(stream); it != sessions_by_stream_.end())
     it->second->last_heard = now_;
+}
+
+void Broker::ClientReceived(CallerId stream, std::span<const LeaseRef> leases) {
+  Session* client = SessionOf(stream, SessionKind::kClient);
+  for (const LeaseRef& lease : leases) {
+    bool repeated = false;
+    Task* task = FindLease(lease, Verdict::kNone, &repeated);
+    if (task == nullptr || client == nullptr || task->ties->holder != client) continue;
+    task->when = kNever;
+    if (task->ties->marked) MarkLease(task);  // the end on disk has moved
+  }
+}
+
+void Broker::ClientDropped(CallerId stream, std::span<const LeaseRef> leases) {
+  Session* client = SessionOf(stream, SessionKind::kClient);
+  std::vector<LeaseRef> own;
+  for (const LeaseRef& lease : leases) {
+    bool repeated = false;
+    Task* task = FindLease(lease, Verdict::kNone, &repeated);
+    if (task != nullptr && client != nullptr && task->ties->holder == client) own.push_back(lease);
+  }
+  ReturnUndelivered(own);
 }
 
 void Broker::ClientLeaves(CallerId stream) {

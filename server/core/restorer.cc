@@ -371,7 +371,7 @@ void Restorer::LineUp(Task* task, Time now) {
       task->ties->marked = true;
       LeaseList& leases = broker_->LeasesOf(*task);
       if (leases.first_unmarked == task) leases.first_unmarked = nullptr;
-      if (holder == nullptr) broker_->timers_.Add(end, TimerKind::kLeaseEnd, Raw(task->id));
+      broker_->timers_.Add(end, TimerKind::kLeaseEnd, Raw(task->id));
       return;
     }
     default:

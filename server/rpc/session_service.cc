@@ -42,6 +42,8 @@ class SessionStream final : public StreamCall<v1::SessionRequest, v1::SessionRes
       return absl::AbortedError("this session has ended, or another stream of it has taken over");
     }
     broker.SessionHeard(id_);
+    if (request.received_size() > 0) broker.ClientReceived(id_, LeasesOf(request.received()));
+    if (request.dropped_size() > 0) broker.ClientDropped(id_, LeasesOf(request.dropped()));
     if (request.leaving()) {
       broker.ClientLeaves(id_);
       End(absl::OkStatus());

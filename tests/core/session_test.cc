@@ -35,11 +35,39 @@ TEST(ClientSession, ItsLeasesLastAsLongAsItIsHeardFrom) {
   Attach(core, kStream, 5);
   const Delivery taken = GetWith(core, 5).at(0);
   EXPECT_EQ(taken.lease_ms, 0u);
+  const LeaseRef lease{taken.task, taken.token};
+  core.Do([&](Broker& broker) { broker.ClientReceived(kStream, {&lease, 1}); });
   for (int i = 0; i < 100; ++i) {
     core.Advance(1900);
     core.Do([](Broker& broker) { broker.SessionHeard(kStream); });
   }
   EXPECT_TRUE(core.Done("q", taken).ok());
+}
+
+TEST(ClientSession, ALeaseThatNeverArrivedEndsAfterTheQueuesLeaseTimeAtNoCost) {
+  CoreHarness core;
+  core.Create("q", {.lease_ms = 5000});
+  PutSpec spec = core.Spec("q");
+  spec.policy.max_crashes = 1;
+  core.Put(spec, "x");
+  Attach(core, kStream, 5);
+  GetWith(core, 5);
+  for (int i = 0; i < 4; ++i) {
+    core.Advance(1300);
+    core.Do([](Broker& broker) { broker.SessionHeard(kStream); });
+  }
+  EXPECT_EQ(core.Get("q").size(), 1u);
+}
+
+TEST(ClientSession, WhatItDroppedGoesBackAtOnce) {
+  CoreHarness core;
+  core.Create("q");
+  core.Put("q", "x");
+  Attach(core, kStream, 5);
+  const Delivery taken = GetWith(core, 5).at(0);
+  const LeaseRef lease{taken.task, taken.token};
+  core.Do([&](Broker& broker) { broker.ClientDropped(kStream, {&lease, 1}); });
+  EXPECT_EQ(core.Get("q").size(), 1u);
 }
 
 TEST(ClientSession, WhenItsStreamBreaksTheTasksGoBackAfterTheGrace) {

@@ -100,7 +100,7 @@ TEST(BrokerFault, StopsLoseNothingAcknowledged) {
 }
 
 // What the client library promises of done: "safe to repeat".
-TEST(BrokerFault, DISABLED_ADoneMayBeRepeatedAfterARestart) {
+TEST(BrokerFault, ADoneMayBeRepeatedAfterARestart) {
   BrokerProcess broker;
   Client client(broker.url());
   const auto queue = client.joinable_queue("q");

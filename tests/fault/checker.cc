@@ -108,22 +108,10 @@ class Checker {
     }
   }
 
-  // A completion whose answer is lost with the broker is repeated by the client, and refused
-  // when the broker does not know the token of its former life any more. So such a refusal
-  // does not say that nothing was done.
-  bool MayHaveBeenRepeated(const Operation& completion) const {
-    return std::any_of(history_.disturbances.begin(), history_.disturbances.end(),
-                       [&](const Disturbance& disturbance) {
-                         return disturbance.restart && completion.start < disturbance.until &&
-                                completion.end > disturbance.at;
-                       });
-  }
-
   // All operations of one task, by their start.
   void CheckTask(Group group) {
     const Operation* put = nullptr;
     Instant first_completion = kNever;
-    Instant first_doubtful = kNever;
     uint64_t handouts = 0;
     for (const Operation* o : group) {
       if (o->kind == Kind::kPut && IsOk(*o)) {
@@ -134,23 +122,17 @@ class Checker {
       handouts += IsHandout(*o);
       if (!IsCompletion(*o)) continue;
       if (o->answer != Answer::kRefused) first_completion = std::min(first_completion, o->start);
-      if (o->answer == Answer::kRefused && MayHaveBeenRepeated(*o))
-        first_doubtful = std::min(first_doubtful, o->start);
       Counts& counts = verdict_.counts;
       ++(IsOk(*o) ? counts.completions : o->answer == Answer::kRefused ? counts.stale : counts.unanswered);
     }
     verdict_.counts.deliveries += handouts;
     verdict_.counts.redelivered += handouts > 1;
-    if (put != nullptr) unfinished_.push_back({put->end, std::min(first_completion, first_doubtful)});
+    if (put != nullptr) unfinished_.push_back({put->end, first_completion});
     const bool there = put != nullptr || handouts > 0;
     if (there && first_completion == kNever &&
         !std::binary_search(left_.begin(), left_.end(), group[0]->task)) {
-      if (first_doubtful != kNever) {
-        ++verdict_.counts.doubtful;
-      } else {
-        Report(Wrong::kLost, ToString(*group[0]) + ": never completed, and not in the queue; handed out " +
+      Report(Wrong::kLost, ToString(*group[0]) + ": never completed, and not in the queue; handed out " +
                                  std::to_string(handouts) + " time(s)");
-      }
     }
     CheckPayloadOf(group);
     CheckCompletions(group);
@@ -303,7 +285,6 @@ Counts& Counts::operator+=(const Counts& other) {
   completions += other.completions;
   stale += other.stale;
   unanswered += other.unanswered;
-  doubtful += other.doubtful;
   joins += other.joins;
   disturbances += other.disturbances;
   longest_recovery = std::max(longest_recovery, other.longest_recovery);
@@ -321,8 +302,7 @@ std::ostream& operator<<(std::ostream& out, const Counts& counts) {
              << " refused; deliveries: " << counts.deliveries
              << ", tasks delivered twice or more: " << counts.redelivered
              << "; completions: " << counts.completions << ", " << counts.stale << " refused, "
-             << counts.unanswered << " unanswered, " << counts.doubtful
-             << " refused but done; joins: " << counts.joins << "; faults: " << counts.disturbances
+             << counts.unanswered << " unanswered; joins: " << counts.joins << "; faults: " << counts.disturbances
              << ", longest recovery " << Seconds(counts.longest_recovery) << " s, longest silence "
              << Seconds(counts.longest_silence) << " s";
 }

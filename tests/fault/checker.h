@@ -48,7 +48,6 @@ struct Counts {
   uint64_t completions = 0;    // acknowledged ones
   uint64_t stale = 0;          // completions that were refused
   uint64_t unanswered = 0;     // completions without an answer
-  uint64_t doubtful = 0;       // tasks that nothing can have completed but a refused completion
   uint64_t joins = 0;          // that returned
   uint64_t disturbances = 0;
   Instant longest_recovery = 0;
