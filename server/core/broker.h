@@ -446,8 +446,11 @@ class Broker {
     Token token;
     Verdict verdict = Verdict::kDone;
   };
-  static constexpr size_t kCompletedSlots = 1 << 18;
+  static constexpr size_t kCompletedSlots = 1 << 16;
   std::unique_ptr<std::array<Completed, kCompletedSlots>> completed_;
+  // Those of leases from before the last restart: ids do not run on over one, so they
+  // would be overwritten at once in the slots.
+  absl::flat_hash_map<TaskId, Completed> completed_before_;
   // After a pause of the whole broker nobody is declared dead before what they
   // sent meanwhile can have been read.
   Time no_expiry_before_{};

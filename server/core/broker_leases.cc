@@ -131,8 +131,13 @@ Task* Broker::FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) 
   *repeated = false;
   Task* task = tasks_.Find(lease.task);
   if (task != nullptr && task->state == TaskState::kLeased && task->ties->token == lease.token) return task;
-  const Completed& last = (*completed_)[Raw(lease.task) % kCompletedSlots];
-  *repeated = last.task == lease.task && last.token == lease.token && last.verdict == verdict;
+  const Completed* last = &(*completed_)[Raw(lease.task) % kCompletedSlots];
+  if (lease.token.epoch < epoch_) {
+    auto it = completed_before_.find(lease.task);
+    if (it == completed_before_.end()) return nullptr;
+    last = &it->second;
+  }
+  *repeated = last->task == lease.task && last->token == lease.token && last->verdict == verdict;
   return nullptr;
 }
 
@@ -159,7 +164,12 @@ absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_nam
 }
 
 void Broker::RememberCompletion(const Task& task, Verdict verdict) {
-  (*completed_)[Raw(task.id) % kCompletedSlots] = {task.id, task.ties->token, verdict};
+  const Completed completed{task.id, task.ties->token, verdict};
+  if (completed.token.epoch < epoch_) {
+    completed_before_[task.id] = completed;
+  } else {
+    (*completed_)[Raw(task.id) % kCompletedSlots] = completed;
+  }
 }
 
 absl::Status Broker::Done(std::string_view queue, std::span<const LeaseRef> leases, std::string_view result,

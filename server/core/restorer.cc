@@ -6,6 +6,8 @@
 namespace joinq::core {
 namespace {
 
+constexpr size_t kCompletionsMax = 1 << 17;  // remembered over a restart
+
 std::string KeyText(KeySpace space, std::string_view text) {
   return std::string(1, static_cast<char>(space)) + std::string(text);
 }
@@ -183,7 +185,13 @@ void Restorer::LoadKeyRow(const KeyRecord& key, uint64_t as_of) {
 
 void Restorer::Remember(TaskId task, const CompletedLease& completed) {
   if (completed.verdict == Verdict::kNone || completed.token.epoch == 0) return;
-  (*broker_->completed_)[Raw(task) % Broker::kCompletedSlots] = {task, completed.token, completed.verdict};
+  auto [known, added] = broker_->completed_before_.insert_or_assign(
+      task, Broker::Completed{task, completed.token, completed.verdict});
+  if (!added) return;
+  completions_.push_back(task);
+  if (completions_.size() <= kCompletionsMax) return;
+  broker_->completed_before_.erase(completions_.front());
+  completions_.pop_front();
 }
 
 void Restorer::BeginEntry(uint64_t number, size_t bytes) {

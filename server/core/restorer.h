@@ -3,6 +3,7 @@
 // passed over; records of objects that are gone mean nothing any more.
 #pragma once
 
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,6 +64,7 @@ class Restorer final : public JournalSink {
   absl::flat_hash_map<QueueId, uint64_t> queue_rows_;
   absl::flat_hash_map<TaskId, uint64_t> task_rows_;
   absl::flat_hash_map<std::pair<QueueId, std::string>, uint64_t> key_rows_;  // text after its space's byte
+  std::deque<TaskId> completions_;  // in completed_before_, oldest first
   uint64_t newest_row_ = 0;  // entries from here on need no look at task_rows_
   uint64_t orphans_ = 0;
 };
