@@ -7,6 +7,7 @@
 namespace joinq::core {
 namespace {
 
+constexpr uint64_t kJournalBytesOnFullDisk = 1 << 20;  // room is worth more than rows cost
 constexpr size_t kRowsPerRound = 1024;
 constexpr size_t kRowsPerRoundOverBudget = 8192;
 constexpr size_t kLooksPerRound = 16'384;
@@ -126,6 +127,7 @@ void Broker::RelocateRest(const JournalLedger::Entry& entry, uint64_t as_of) {
 // The journal may grow to what is alive, so that the disk holds a small multiple of
 // it; tasks that are to leave memory have to get their rows sooner.
 uint64_t Broker::JournalBound() const {
+  if (disk_level_ != DiskLevel::kOk) return kJournalBytesOnFullDisk;
   if (resident_bytes_ > limits_.memory_budget_bytes)
     return std::min(limits_.journal_bytes_min, limits_.memory_budget_bytes);
   return std::max<uint64_t>(limits_.journal_bytes_min, payload_bytes_ + tasks_.size() * kRecordBytes);

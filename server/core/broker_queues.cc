@@ -84,6 +84,13 @@ absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOption
         absl::StrCat("there are ", queues_.size(), " queues already, the most allowed"));
   }
   Queue* queue = AddQueue(QueueId(counters_.next_queue++), name, options);
+  // Workers that served one of this name before it was deleted go on with it.
+  for (auto& [id, session] : sessions_) {
+    const auto& names = session->profile.queues;
+    if (session->stream == kNobody || std::find(names.begin(), names.end(), name) == names.end()) continue;
+    session->queues.push_back(queue);
+    queue->workers.push_back(session.get());
+  }
   sink_->QueueCreated(RecordOf(*queue));
   sink_->NeedSync();
   Touch(queue);

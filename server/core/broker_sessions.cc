@@ -113,6 +113,8 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
       reclaimed.push_back(tasks_.Find(lease.task)->queue());
     } else {
       welcome.lost.push_back(lease);
+      // For good, even if the same is held out again before this is heard.
+      if (Task* lost = tasks_.Find(lease.task); lost != nullptr) lost->fresh = false;
     }
   }
   // What was sent on the old stream and never arrived goes back.
@@ -132,6 +134,10 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
 bool Broker::Reclaim(Session* session, const LeaseRef& lease) {
   Task* task = tasks_.Find(lease.task);
   if (task == nullptr || lease.token.epoch >= epoch_) return false;
+  // One that was completed already: its holder only does not know yet.
+  if (auto last = completed_before_.find(lease.task);
+      last != completed_before_.end() && last->second.token >= lease.token)
+    return false;
   if (task->state == TaskState::kLeased) {
     if (task->ties->token.epoch >= epoch_ || task->ties->token >= lease.token) return false;
     if (Session* other = task->ties->holder; other != nullptr && other->stream != kNobody)

@@ -48,6 +48,9 @@ void Broker::MakeReady(Task* task, bool back_again) {
   }
   task->MoveTo(TaskState::kReady);
   task->when = now_;
+  // Its time may have run out while it was leased.
+  if (back_again && task->expires() != kNever)
+    timers_.Add(task->expires(), TimerKind::kTaskExpiry, Raw(task->id));
   queue->ready.Push(task, back_again);
   if (task->evicted) ++queue->evicted_ready;
 }
@@ -60,6 +63,7 @@ void Broker::MakeDelayed(Task* task, Time due) {
   queue->delayed.PushBack(task);
   ++queue->delayed_count;
   timers_.Add(due, TimerKind::kTaskDue, Raw(task->id));
+  if (task->expires() != kNever) timers_.Add(task->expires(), TimerKind::kTaskExpiry, Raw(task->id));
 }
 
 // A waiting task leaves its queue's lines; its state changes next.
@@ -134,12 +138,16 @@ CompletedLease Broker::CompletionOf(const Task& task, Verdict verdict) const {
                                                            : CompletedLease{task.ties->token, verdict};
 }
 
-// A leased task failed for good: it is kept for replay, or ends where nothing is kept.
+// A task failed for good: it is kept for replay, or ends where nothing is kept.
 void Broker::Bury(Task* task, Outcome outcome, Verdict verdict) {
   Queue* queue = task->queue();
   if (queue->options.dead_max == 0) return End(task, outcome, {}, {}, verdict);
   const CompletedLease completed = CompletionOf(*task, verdict);
-  Unlease(task);
+  if (task->waiting()) {
+    TakeFromLine(task);
+  } else {
+    Unlease(task);
+  }
   ReleaseUnique(task, /*ended=*/true);
   queue->bytes -= task->payload_size;
   ++queue->dead_total;
@@ -293,7 +301,7 @@ void Broker::PayloadLost(TaskId id) {
   if (!task->waiting()) return;
   task->more().error = std::make_unique<TaskError>();
   task->extra->error->message = "its payload could not be read back from the broker's disk";
-  End(task, Outcome::kFailed, {}, {});
+  Bury(task, Outcome::kFailed, Verdict::kNone);
   Dispatch(queue);
 }
 

@@ -109,7 +109,7 @@ class JournalSink {
  public:
   virtual ~JournalSink() = default;
   virtual void QueueCreated(const QueueRecord& queue) = 0;
-  // Options, closed or paused are new; the counts mean nothing.
+  // Options, closed or paused are new; the totals are those of this moment.
   virtual void QueueChanged(const QueueRecord& queue) = 0;
   virtual void QueueDeleted(QueueId queue) = 0;  // all its tasks go with it, uncounted
   virtual void TaskPut(const TaskRecord& task) = 0;

@@ -46,12 +46,7 @@ void Restorer::LoadCounters(const CounterRecord& counters) {
   broker_->counters_ = counters;
 }
 
-void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
-  // Two of one name or id: damage. The first one stays.
-  if (QueueOf(record.id) != nullptr || broker_->queues_.contains(record.name)) return;
-  Queue* queue = broker_->AddQueue(record.id, record.name, record.options);
-  queue->closed = record.closed;
-  queue->paused = record.paused;
+void Restorer::FillTotals(Queue* queue, const QueueRecord& record) {
   queue->put_total = record.put_total;
   queue->done_total = record.done_total;
   queue->dead_total = record.dead_total;
@@ -59,6 +54,15 @@ void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
   queue->expired_total = record.expired_total;
   queue->redelivered_total = record.redelivered_total;
   queue->retried_total = record.retried_total;
+}
+
+void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
+  // Two of one name or id: damage. The first one stays.
+  if (QueueOf(record.id) != nullptr || broker_->queues_.contains(record.name)) return;
+  Queue* queue = broker_->AddQueue(record.id, record.name, record.options);
+  queue->closed = record.closed;
+  queue->paused = record.paused;
+  FillTotals(queue, record);
   queue->has_row = true;
   queue_rows_[record.id] = as_of;
   auto& next = broker_->counters_.next_queue;
@@ -222,6 +226,8 @@ void Restorer::QueueChanged(const QueueRecord& record) {
   queue->options = record.options;
   queue->closed = record.closed;
   queue->paused = record.paused;
+  // What the queue's tasks did while they were in memory only is nowhere else.
+  FillTotals(queue, record);
   Touch(queue);
 }
 
@@ -296,7 +302,7 @@ void Restorer::TaskChanged(const ProgressRecord& record) {
   Task* task = broker_->tasks_.Find(record.id);
   if (task == nullptr || Includes(record.id)) return;
   FillProgress(task, record);
-  if (record.buried) broker_->ReleaseUnique(task, /*ended=*/true);
+  if (record.state == TaskState::kDead) broker_->ReleaseUnique(task, /*ended=*/true);
   Touch(task);
 }
 

@@ -54,6 +54,7 @@ class Restorer final : public JournalSink {
   void AddKey(QueueId queue, KeySpace space, std::string_view text, TaskId task, UniqueScope scope,
               Time until, bool from_row);
   Producer* ProducerOf(uint64_t id);
+  static void FillTotals(Queue* queue, const QueueRecord& record);
   void Touch(Task* task);
   void Touch(Queue* queue);
   void LineUp(Task* task, Time now);
@@ -65,7 +66,7 @@ class Restorer final : public JournalSink {
   absl::flat_hash_map<TaskId, uint64_t> task_rows_;
   absl::flat_hash_map<std::pair<QueueId, std::string>, uint64_t> key_rows_;  // text after its space's byte
   std::deque<TaskId> completions_;  // in completed_before_, oldest first
-  uint64_t newest_row_ = 0;  // entries from here on need no look at task_rows_
+  uint64_t newest_row_ = 0;         // entries from here on need no look at task_rows_
   uint64_t orphans_ = 0;
 };
 

@@ -32,8 +32,10 @@ constexpr uint8_t StateBit(TaskState state) {
 // kTransitions[from] is the set of states that may follow.
 inline constexpr std::array<uint8_t, 6> kTransitions = {
     /*new*/ uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady)),
-    /*delayed*/ uint8_t(StateBit(TaskState::kReady) | StateBit(TaskState::kEnded)),
-    /*ready*/ uint8_t(StateBit(TaskState::kLeased) | StateBit(TaskState::kEnded)),
+    /*delayed*/
+    uint8_t(StateBit(TaskState::kReady) | StateBit(TaskState::kEnded) | StateBit(TaskState::kDead)),
+    /*ready*/
+    uint8_t(StateBit(TaskState::kLeased) | StateBit(TaskState::kEnded) | StateBit(TaskState::kDead)),
     /*leased*/
     uint8_t(StateBit(TaskState::kDelayed) | StateBit(TaskState::kReady) | StateBit(TaskState::kEnded) |
             StateBit(TaskState::kDead)),

@@ -43,7 +43,11 @@ class BatchEncoder final : public core::ChangeSink {
   void DeleteTaskRow(core::TaskId task) override;
   void DeleteProducerRow(uint64_t producer) override;
   void DeleteKeyRow(core::QueueId queue, core::KeySpace space, std::string_view text) override;
-  void DropEntriesThrough(uint64_t entry) override { batch_.drop_through = entry; }
+  // Synced, since only drops that will surely be known after a crash give room back.
+  void DropEntriesThrough(uint64_t entry) override {
+    batch_.drop_through = entry;
+    batch_.sync = true;
+  }
   size_t journal_bytes() const override { return batch_.entry.size(); }
   void NeedSync() override { batch_.sync = true; }
 

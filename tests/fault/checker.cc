@@ -132,7 +132,7 @@ class Checker {
     if (there && first_completion == kNever &&
         !std::binary_search(left_.begin(), left_.end(), group[0]->task)) {
       Report(Wrong::kLost, ToString(*group[0]) + ": never completed, and not in the queue; handed out " +
-                                 std::to_string(handouts) + " time(s)");
+                               std::to_string(handouts) + " time(s)");
     }
     CheckPayloadOf(group);
     CheckCompletions(group);
@@ -302,9 +302,10 @@ std::ostream& operator<<(std::ostream& out, const Counts& counts) {
              << " refused; deliveries: " << counts.deliveries
              << ", tasks delivered twice or more: " << counts.redelivered
              << "; completions: " << counts.completions << ", " << counts.stale << " refused, "
-             << counts.unanswered << " unanswered; joins: " << counts.joins << "; faults: " << counts.disturbances
-             << ", longest recovery " << Seconds(counts.longest_recovery) << " s, longest silence "
-             << Seconds(counts.longest_silence) << " s";
+             << counts.unanswered << " unanswered; joins: " << counts.joins
+             << "; faults: " << counts.disturbances << ", longest recovery "
+             << Seconds(counts.longest_recovery) << " s, longest silence " << Seconds(counts.longest_silence)
+             << " s";
 }
 
 std::ostream& operator<<(std::ostream& out, const Verdict& verdict) {

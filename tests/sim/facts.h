@@ -20,6 +20,7 @@ struct PutFacts {
   core::Time applied = core::kNever;  // first
   uint64_t applied_epoch = 0;
   core::TaskId told{0};            // the one task that it became, as far as anybody was told
+  bool retried = false;            // its task was made ready by an operator, at some time
   std::set<core::TaskId> aliases;  // tasks of other puts that answered it, by their unique key
 };
 

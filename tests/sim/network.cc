@@ -57,6 +57,15 @@ void Network::HangUp(const ConnPtr& conn, core::Time now) {
   });
 }
 
+void Network::HangUpOthers(const ConnPtr& conn, core::Time now) {
+  conn->attached = true;
+  std::vector<ConnPtr> others;
+  for (const auto& [id, other] : conns_) {
+    if (other->attached && other->peer == conn->peer && other != conn) others.push_back(other);
+  }
+  for (const ConnPtr& other : others) HangUp(other, now);
+}
+
 bool Network::Take(core::Time now, ToBroker* message) {
   while (!to_broker_.empty() && to_broker_.top().when <= now) {
     Event event = to_broker_.top();

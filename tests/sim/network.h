@@ -22,6 +22,7 @@ struct Conn {
   Peer* peer = nullptr;
   bool open = true;               // the client's end
   bool gone = false;              // the broker's end
+  bool attached = false;          // a stream that said hello
   core::Time cut = core::kNever;  // what would arrive at the broker later is lost
   core::Time last_in{}, last_out{};
   std::function<void(const core::Reply*)> on_reply;  // unary calls; null: the connection broke
@@ -67,6 +68,8 @@ class Network {
   void Break(const ConnPtr& conn, core::Time now);
   // From the broker's side.
   void HangUp(const ConnPtr& conn, core::Time now);
+  // The peer's streams that were attached before this one speak for it no more.
+  void HangUpOthers(const ConnPtr& conn, core::Time now);
   // The reply is out, or the broker gave the connection up.
   void Forget(core::CallerId id) { conns_.erase(id); }
   ConnPtr Find(core::CallerId id) const {

@@ -51,6 +51,7 @@ void Oracle::Died(bool machine, uint64_t commits_left) {
   leases_.clear();
   newest_first_.clear();  // ids that nobody was told are given again
   seen_ = {};
+  std::erase_if(at_death_, [&](const auto& each) { return !tasks_.contains(each.first); });
   for (auto it = tasks_.begin(); it != tasks_.end();) {
     TaskFacts& task = it->second;
     // What a queue promises: see Durability.
@@ -215,6 +216,7 @@ TaskFacts& Oracle::FactsOf(TaskId id, uint64_t number, const std::string& queue)
   task.number = number;
   task.queue = queue;
   task.accepted = now_;
+  task.retried = task.touched = puts_[number].retried;
   if (auto view = broker_->GetQueue(queue); view.ok()) task.durability = view->options.durability;
   return task;
 }

@@ -132,6 +132,7 @@ class Oracle {
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> tags_;  // producer and tag: number of the put
   std::map<std::string, core::TaskId> newest_first_;        // fifo queues: the last one handed out first
   std::set<std::string> queues_, closed_, small_dead_;
+  std::map<std::string, uint64_t> deletions_;  // of queues by name: what was promised before is void
   std::vector<std::function<void()>> gathering_, held_;
   struct Seen {
     size_t acks = 0, refusals = 0, deliveries = 0, results = 0, replies = 0;

@@ -54,6 +54,10 @@ void Oracle::SessionAttached(uint64_t session, const std::vector<core::LeaseRef>
   }
   for (const core::LeaseRef& lease : held) {
     if (among(lost, lease.task, lease.token)) continue;
+    // A newer lease than the one on disk takes its place.
+    if (auto other = protected_.find(lease.task);
+        other != protected_.end() && other->second.token < lease.token)
+      protected_.erase(other);
     auto it = leases_.find(lease.task);
     if (it != leases_.end() && it->second.token == lease.token) continue;
     leases_[lease.task] = {lease.token, session, now_, 0};
@@ -67,8 +71,8 @@ void Oracle::SessionLeft(uint64_t session) {
 
 void Oracle::QueueExists(const std::string& name, uint32_t dead_max) {
   if (dead_max < 10'000) small_dead_.insert(name);
-  Confirm([this, name] {
-    if (broker_->GetQueue(name).ok()) queues_.insert(name);  // else its end is under way already
+  Confirm([this, name, deletions = deletions_[name]] {
+    if (deletions_[name] == deletions) queues_.insert(name);  // else its end is under way already
   });
 }
 
@@ -86,19 +90,13 @@ void Oracle::QueueDeleted(const std::string& name, const std::vector<TaskId>& ta
   queues_.erase(name);
   closed_.erase(name);
   newest_first_.erase(name);
+  ++deletions_[name];
   for (TaskId id : tasks) Ended(id);
-  // A promise of before, not yet told, is void.
-  Confirm([this, name] {
-    if (!broker_->GetQueue(name).ok()) {
-      queues_.erase(name);
-      closed_.erase(name);
-    }
-  });
 }
 
 void Oracle::QueueClosed(const std::string& name) {
-  Confirm([this, name] {
-    if (auto view = broker_->GetQueue(name); view.ok() && view->closed) closed_.insert(name);
+  Confirm([this, name, deletions = deletions_[name]] {
+    if (deletions_[name] == deletions) closed_.insert(name);
   });
 }
 
@@ -168,9 +166,12 @@ void Oracle::CheckEmpty() {
                            " still waits at the end"));
   for (const auto& [id, task] : tasks_) {
     auto view = broker_->GetTask(id);
-    if (view.ok() && view->state != TaskState::kDead)
+    if (view.ok() && view->state != TaskState::kDead) {
       Violation(absl::StrCat("task ", Raw(id), " of ", task.queue, " is in state ",
-                             static_cast<int>(view->state), " at the end"));
+                             static_cast<int>(view->state), " at the end: ", broker_->WhyTask(id)->text,
+                             "; lease ", view->token.epoch, "-", view->token.sequence, " until ",
+                             view->when.time_since_epoch().count()));
+    }
   }
 }
 

@@ -27,6 +27,7 @@ void Oracle::FollowUpsPut(const std::vector<uint64_t>& numbers, const std::vecto
 // The broker is about to say that this put is that task.
 void Oracle::Accepted(uint64_t number, TaskId id, bool existing) {
   PutFacts& put = puts_[number];
+  if (put.aliases.contains(id)) return;
   const uint64_t owner = NumberOf(id);
   if (owner == 0 && !existing && broker_->GetTask(id).ok()) return;  // whose it is cannot be seen
   if (owner != 0 && owner != number) {
@@ -49,8 +50,8 @@ void Oracle::Accepted(uint64_t number, TaskId id, bool existing) {
     task.touched = task.delivered = true;
     if (!broker_->GetTask(id).ok()) task.may_end = true;
   }
-  Confirm([this, number, id] {
-    BecameTask(number, id);
+  Confirm([this, number, id, deletions = deletions_[put.queue]] {
+    if (deletions_[puts_[number].queue] == deletions) BecameTask(number, id);
     TaskFacts* told = Find(id);
     if (told == nullptr || told->acked_at != 0) return;
     told->acked_at = position_;
@@ -117,13 +118,14 @@ void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ac
     return;
   }
   leases_[delivery.task] = {delivery.token, session, now_, 0};
-  Confirm([this, number, id = delivery.task, token = delivery.token, what] {
-    BecameTask(number, id);
-    TaskFacts* told = Find(id);
-    if (told == nullptr) return;
-    if (token <= told->newest) Violation(what + "has a token that is not greater than an older one's");
-    told->newest = std::max(told->newest, token);
-  });
+  Confirm(
+      [this, number, id = delivery.task, token = delivery.token, what, deletions = deletions_[put.queue]] {
+        if (deletions_[puts_[number].queue] == deletions) BecameTask(number, id);
+        TaskFacts* told = Find(id);
+        if (told == nullptr) return;
+        if (token <= told->newest) Violation(what + "has a token that is not greater than an older one's");
+        told->newest = std::max(told->newest, token);
+      });
 }
 
 // Of those that wait since their put and never left their line: none that was there
@@ -203,6 +205,7 @@ void Oracle::Ended(TaskId id) {
 }
 
 void Oracle::Retried(TaskId id) {
+  if (const uint64_t number = NumberOf(id); number != 0) puts_[number].retried = true;
   TaskFacts* task = Find(id);
   if (task == nullptr) return;
   task->retried = task->touched = true;

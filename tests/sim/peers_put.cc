@@ -98,8 +98,16 @@ class ProducerPeer final : public Peer {
     if (it->second.spec.watch && !told_.contains(ack.tag)) watched_[ack.tag] = ack.task;
     unacked_.erase(it);
   }
-  void Refused(const core::PutRefusal& refusal) override { unacked_.erase(refusal.tag); }
+  void Refused(const core::PutRefusal& refusal) override {
+    world_->Trace("producer %llu: tag %llu is refused: %s", static_cast<unsigned long long>(id_),
+                  static_cast<unsigned long long>(refusal.tag),
+                  std::string(refusal.status.message()).c_str());
+    unacked_.erase(refusal.tag);
+  }
   void Result(const core::ResultNotice& result) override {
+    world_->Trace("producer %llu hears of task %llu (tag %llu): outcome %d",
+                  static_cast<unsigned long long>(id_), static_cast<unsigned long long>(Raw(result.task)),
+                  static_cast<unsigned long long>(result.tag), static_cast<int>(result.outcome));
     told_.insert(result.tag);
     watched_.erase(result.tag);
     if (!world_->random().OneIn(4) || conn_ == nullptr) return;
@@ -115,9 +123,10 @@ class ProducerPeer final : public Peer {
     conn_ = world_->Connect(this);
     world_->Trace("producer %llu connects, %zu puts to repeat", static_cast<unsigned long long>(id_),
                   unacked_.size());
-    world_->Send(conn_, [this, stream = conn_->id](core::Broker& broker) {
-      world_->oracle().StreamOpened(stream, id_);
-      (void)broker.AttachProducer(stream, id_, "producer");
+    world_->Send(conn_, [this, conn = conn_](core::Broker& broker) {
+      world_->oracle().StreamOpened(conn->id, id_);
+      (void)broker.AttachProducer(conn->id, id_, "producer");
+      world_->Attached(conn);
     });
     // What was not acknowledged is sent again, and so is what is still watched.
     for (const auto& [tag, item] : unacked_) {
@@ -125,7 +134,9 @@ class ProducerPeer final : public Peer {
     }
     for (const auto& [tag, task] : watched_) {
       if (conn_ == nullptr) return;
-      world_->Send(conn_, [stream = conn_->id, tag = tag, task = task](core::Broker& broker) {
+      world_->Send(conn_, [this, stream = conn_->id, tag = tag, task = task](core::Broker& broker) {
+        world_->Trace("producer %llu watches task %llu (tag %llu)", static_cast<unsigned long long>(id_),
+                      static_cast<unsigned long long>(Raw(task)), static_cast<unsigned long long>(tag));
         broker.WatchResult(stream, tag, task);
       });
     }
@@ -145,8 +156,11 @@ class ProducerPeer final : public Peer {
   void SayAcked() {
     if (!world_->random().OneIn(4) || conn_ == nullptr) return;
     const uint64_t below = unacked_.empty() ? next_tag_ : unacked_.begin()->first;
-    world_->Send(conn_,
-                 [stream = conn_->id, below](core::Broker& broker) { broker.ProducerAcked(stream, below); });
+    world_->Send(conn_, [this, stream = conn_->id, below](core::Broker& broker) {
+      world_->Trace("producer %llu has its answers below tag %llu", static_cast<unsigned long long>(id_),
+                    static_cast<unsigned long long>(below));
+      broker.ProducerAcked(stream, below);
+    });
   }
 
   World* const world_;

@@ -82,6 +82,7 @@ class ConsumerPeer final : public Peer {
       world_->oracle().StreamOfSession(conn->id, session);
       auto welcome = broker.AttachClient(conn->id, profile, held);
       if (!welcome.ok()) return world_->oracle().Violation("attach: " + welcome.status().ToString());
+      world_->Attached(conn);
       world_->oracle().SessionAttached(session, held, welcome->lost);
       world_->Trace("client %llu attaches with %zu leases, %zu lost",
                     static_cast<unsigned long long>(session), held.size(), welcome->lost.size());

@@ -100,6 +100,7 @@ class WorkerPeer final : public Peer {
       world_->oracle().StreamOfSession(conn->id, session);
       auto welcome = broker.AttachWorker(conn->id, profile, held);
       if (!welcome.ok()) return world_->oracle().Violation("attach: " + welcome.status().ToString());
+      world_->Attached(conn);
       world_->oracle().SessionAttached(session, held, welcome->lost);
       for (const std::string& queue : queues_) world_->oracle().QueueExists(queue, 10'000);
       world_->Trace("worker %llu attaches with %zu leases, %zu lost, seen %llu",

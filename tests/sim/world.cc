@@ -107,6 +107,9 @@ void World::Produced(core::Effects* effects) {
       effects->replies.erase(effects->replies.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
+  for (core::Delivery& delivery : effects->deliveries) {
+    if (options_.sabotage == Sabotage::kStaleToken && delivery.attempt > 1) delivery.token = {1, 1};
+  }
   oracle_.Produced(*effects);
 }
 
@@ -127,9 +130,6 @@ void World::Released(core::Effects* effects) {
   route(effects->cancels,
         [](Peer* peer, const core::CancelNotice& cancel) { peer->Cancelled(cancel.lease); });
   route(effects->results, [](Peer* peer, const core::ResultNotice& result) { peer->Result(result); });
-  for (core::Delivery& delivery : effects->deliveries) {
-    if (options_.sabotage == Sabotage::kStaleToken && delivery.attempt > 1) delivery.token.sequence = 1;
-  }
   route(effects->deliveries, [](Peer* peer, const core::Delivery& delivery) { peer->Delivered(delivery); });
   for (core::Reply& reply : effects->replies) {
     ConnPtr conn = network_.Find(reply.to);
@@ -187,8 +187,8 @@ void World::Round() {
   machine_.BeginRound(now_);
   const bool crash = plan_.crash_one_in != 0 && !finishing_ && random_.OneIn(plan_.crash_one_in);
   Network::ToBroker operation;
-  for (uint64_t left = random_.Any<uint64_t>({1, 4, 30}); left > 0 && network_.Take(now_, &operation);
-       --left) {
+  for (uint64_t left = finishing_ ? UINT64_MAX : random_.Any<uint64_t>({1, 4, 30});
+       left > 0 && network_.Take(now_, &operation); --left) {
     operation(machine_.broker());
     ++totals_.operations;
     Produced(&machine_.broker().effects());

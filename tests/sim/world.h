@@ -55,6 +55,7 @@ class World final : private MachineListener {
     network_.HangUp(conn, now_);
     return false;
   }
+  void Attached(const ConnPtr& conn) { network_.HangUpOthers(conn, now_); }
   void Break(const ConnPtr& conn) { network_.Break(conn, now_); }
   // A call answered by a Reply; null: the connection broke.
   ConnPtr Call(Peer* peer, Oracle::Call call, std::function<void(core::Broker&, core::CallerId)> operation,
