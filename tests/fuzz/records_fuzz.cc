@@ -25,7 +25,7 @@ void Restore(std::string_view in) {
     absl::Status decoded;
     if (kind == 'e') {
       restorer.BeginEntry(++number, content.size());
-      decoded = storage::DecodeEntry(content, &restorer);
+      storage::DecodeEntry(content, &restorer, [](std::string_view, const absl::Status&) {});
       restorer.EndEntry();
     } else {
       decoded = storage::DecodeRow(kind == 'c' ? "counters" : std::string(1, kind) + "12345678", content,
