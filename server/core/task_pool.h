@@ -34,7 +34,7 @@ class TaskPool {
     Chunk* chunk = chunks_[open_.back()];
     uint32_t index = chunk->free;
     if (index != 0) {
-      std::memcpy(&chunk->free, chunk->at(index), sizeof(uint32_t));
+      std::memcpy(&chunk->free, static_cast<const void*>(chunk->at(index)), sizeof(uint32_t));
     } else {
       index = ++chunk->touched;
     }

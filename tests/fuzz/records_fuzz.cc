@@ -77,17 +77,30 @@ std::vector<std::string> Seeds() {
   const std::string made = Encoded('e', [&](Encoder& e) { e.QueueCreated(queue); });
   const std::string put = Encoded('e', [&](Encoder& e) { e.TaskPut(task); });
   task.error = &error;
-  const std::string retried = Encoded('e', [&](Encoder& e) { e.TaskRetried(task); });
+  const std::string changed = Encoded('e', [&](Encoder& e) { e.TaskChanged(task); });
   const std::string ended = Encoded('e', [&](Encoder& e) { e.TaskEnded(end); });
   const std::string closed = Encoded('e', [&](Encoder& e) {
-    e.QueueClosed(queue.id);
+    e.LeaseMarked({task.id, 5, core::SessionKind::kWorker, {1, 2}, core::kNever, 1});
+    queue.closed = true;
+    e.QueueChanged(queue);
+    e.TaskDropped(task.id);
     e.QueueDeleted(queue.id);
   });
   const std::string counters = Encoded('c', [&](Encoder& e) { e.PutCounterRow({9, 9}); });
   const std::string queue_row = Encoded('q', [&](Encoder& e) { e.PutQueueRow(queue, 1); });
   const std::string task_row = Encoded('t', [&](Encoder& e) { e.PutTaskRow(task, 1); });
-  return {made, made + put + retried + ended, made + put + ended + closed, counters + queue_row + task_row,
-          counters + queue_row + task_row + made + put + retried};
+  const std::string producer_row = Encoded('p', [&](Encoder& e) {
+    e.PutProducerRow({3, 1, {{2, task.id}}}, 1);
+  });
+  const std::string key_row = Encoded('u', [&](Encoder& e) {
+    e.PutKeyRow({queue.id, core::KeySpace::kUnique, "key", task.id, core::Time(core::Millis(1ll << 50))}, 1);
+  });
+  return {made,
+          counters + producer_row + queue_row + task_row + key_row,
+          made + put + changed + ended,
+          made + put + ended + closed,
+          counters + queue_row + task_row,
+          counters + queue_row + task_row + made + put + changed};
 }
 
 }  // namespace
