@@ -23,6 +23,7 @@ constexpr milliseconds kWelcomeWait{10'000};
 constexpr milliseconds kCloseWait{1'000};
 constexpr milliseconds kSessionTimeoutDefault{10'000};
 constexpr milliseconds kBeatMin{10};
+constexpr milliseconds kConfirmAfter{300};
 constexpr std::chrono::seconds kUnsupportedFor{60};
 constexpr size_t kEarlyCancelsMax = 1024;
 constexpr size_t kPurgeHeldMin = 64;
@@ -86,6 +87,12 @@ std::shared_ptr<HeldLease> Session::Hold(const Lease& lease) {
   }
   if (held_.size() >= purge_held_at_) PurgeHeld();
   held_[key] = held;
+  // The broker is told that it arrived, unless it is finished before that.
+  if (up_ && beat_at_ > Clock::now() + kConfirmAfter) {
+    beat_at_ = Clock::now() + kConfirmAfter;
+    SetNextTime();
+    loop_->Wake();
+  }
   return held;
 }
 

@@ -121,8 +121,10 @@ bool Broker::ServeGet(Waiter& waiter) {
     if (task == nullptr) break;
     Queue* queue = task->queue();
     const uint32_t lease_ms = waiter.get.lease_ms != 0 ? waiter.get.lease_ms : queue->options.lease_ms;
-    // A session's lease ends with it, once it is known to have arrived.
-    const Time lease_end = now_ + Millis(lease_ms);
+    // A session's lease ends with it, once it is known to have arrived. A sign of life is due
+    // every third of the session's timeout, so that long it lasts at least.
+    const Millis at_least = session != nullptr ? limits_.worker_timeout / 3 : Millis(0);
+    const Time lease_end = now_ + std::max(Millis(lease_ms), at_least);
     Delivery delivery = Lease(task, waiter.caller, session, lease_end);
     delivery.lease_ms = session != nullptr ? 0 : lease_ms;
     if (waiter.get.ack) {
