@@ -219,7 +219,7 @@ void Session::OnEvent(EventLoop::Tag* tag, bool ok) {
   if (event == StreamEvent::kRead) link_->reading = false;
   if (!ok || link_->broken) {
     link_->broken = true;
-    if (event == StreamEvent::kWritten) link_->Cancel();  // so that the read ends too
+    // A write fails on a dead call only: its read ends by itself, and the status stays the broker's.
     return FinishIfQuiet();
   }
   if (event == StreamEvent::kStarted) {
