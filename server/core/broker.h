@@ -34,6 +34,8 @@
 #include "server/core/effects.h"
 #include "server/core/journal_ledger.h"
 #include "server/core/keys.h"
+#include "server/core/limits.h"
+#include "server/core/operations.h"
 #include "server/core/parties.h"
 #include "server/core/queue.h"
 #include "server/core/shape_table.h"
@@ -43,99 +45,6 @@
 #include "server/core/waiters.h"
 
 namespace joinq::core {
-
-struct Limits {
-  uint32_t max_payload_bytes = 1 << 20;
-  uint64_t memory_bytes = 4ull << 30;  // task records and payloads in memory; puts beyond it are refused
-  uint64_t memory_budget_bytes = 1ull << 30;  // payloads in memory; those beyond it are in their rows only
-  Millis worker_timeout{15'000};              // silence after which a session is dead
-  Millis worker_grace{3'000};                 // for reconnecting after its stream broke
-  Millis restart_grace{10'000};               // the same, after a restart of the broker
-  Millis mark_after{1'000};                   // age at which a lease is marked on disk
-  Millis producer_grace{600'000};             // how long a producer's tags are kept without a stream
-  Millis request_window{600'000};             // how long a request id is remembered
-  uint32_t queues_max = 100'000;
-  uint32_t parked_calls_max = 100'000;       // in total
-  uint32_t producer_tags_max = 1 << 20;      // unacknowledged puts of one producer
-  uint32_t producers_detached_max = 10'000;  // without a stream; the oldest go first
-  uint32_t keys_max = 1 << 20;  // unique keys and request ids; puts with one beyond it are refused
-  uint64_t journal_bytes_min = 64ull << 20;  // a journal below this is left alone
-};
-
-struct Completion {
-  LeaseRef lease;
-  Verdict verdict = Verdict::kDone;
-  std::string_view result, content_type;  // kDone
-  TaskError error;                        // kFailed
-  std::vector<FollowUp> follow_ups;       // kDone
-};
-
-inline constexpr size_t kFollowUpsMax = 1000;  // tasks of one completion
-
-struct SessionWelcome {
-  std::vector<LeaseRef> lost;
-  uint64_t completions_seen = 0;
-};
-
-// Everything that can be asked of one task.
-struct TaskView {
-  TaskId id{0};
-  std::string queue, handler, content_type;
-  TaskState state = TaskState::kReady;
-  Outcome outcome = Outcome::kUnfinished;
-  TaskPolicy policy;
-  uint64_t payload_bytes = 0;
-  Blob payload;          // with the headers
-  bool evicted = false;  // then `payload` is in the task's row only
-  Time when{}, expires = kNever;
-  uint32_t deliveries = 0, attempts = 0, crashes = 0;
-  std::unique_ptr<TaskError> error;
-  std::vector<Attempt> history;
-  std::string progress, holder, unique_key;
-  Token token;
-};
-
-// The one reason why a task is not running; values equal the proto's.
-enum class WhyReason : uint8_t {
-  kLeased = 1,
-  kEnded = 2,
-  kDelayed = 3,
-  kBackoff = 4,
-  kQueuePaused = 5,
-  kDiskFull = 6,
-  kNoConsumer = 7,
-  kNoCredit = 8,
-  kInLine = 9,
-  kUnknownHandler = 10,
-  kLoading = 11,
-};
-struct Why {
-  WhyReason reason = WhyReason::kInLine;
-  uint64_t number = 0;
-  std::string text;
-};
-
-struct TaskFilter {
-  std::string queue;                  // empty: all
-  TaskState state = TaskState::kNew;  // kNew: any
-  uint64_t after = 0;
-  bool newest_first = false;
-  size_t limit = 100;
-};
-
-// Options of a queue that are to change.
-struct QueueChanges {
-  std::optional<uint64_t> maxsize, max_bytes;
-  std::optional<uint32_t> lease_ms, ageing_ms, dead_max;
-  std::optional<Order> order;
-  std::optional<Durability> durability;
-};
-
-// A queue of a get, by name.
-struct QueueChoice {
-  std::string_view queue;
-  uint32_t weight = 1;
-};
 
 class Broker {
  public:
@@ -279,7 +188,7 @@ class Broker {
   void AnswerJoins(Queue* queue, const absl::Status& status);
   void AnswerAllParked(WaiterList* list, const absl::Status& status);
   void AnswerDrainedGets(Queue* queue);
-  void WriteRowlessQueue(Queue* queue, uint64_t as_of);
+  static bool AllDrained(std::span<const WeightedQueue> queues);
   QueueRecord RecordOf(const Queue& queue) const;
   void QueueChanged(Queue* queue);
 
@@ -306,8 +215,9 @@ class Broker {
   void CheckProducerTimer(uint64_t producer_id);
 
   // leases (broker_leases.cc)
-  // Null if the lease is stale; `repeated` says that it ended with this very verdict.
-  Task* FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) const;
+  // Null if the lease is stale.
+  Task* FindLease(const LeaseRef& lease) const;
+  bool Repeats(const LeaseRef& lease, Verdict verdict) const;
   absl::StatusOr<std::vector<Task*>> FindLeases(std::string_view queue, std::span<const LeaseRef> leases,
                                                 Verdict verdict);
   LeaseList& LeasesOf(const Task& task);
@@ -333,6 +243,7 @@ class Broker {
   void MakeReady(Task* task, bool back_again);
   void MakeDelayed(Task* task, Time due);
   void TakeFromLine(Task* task);
+  void TakeOut(Task* task);
   void FailAttempt(Task* task, const TaskError& error, Verdict verdict = Verdict::kNone);
   CompletedLease CompletionOf(const Task& task, Verdict verdict) const;
   bool TellOutcome(Task* task);
@@ -346,7 +257,15 @@ class Broker {
   void Exhume(Task* task);
   void SetPayload(Task* task, Blob payload);
   void Evict(Task* task);
-  void Changed(Task* task);
+  // What the journal is to learn besides the state that a task is in now.
+  struct Change {
+    CompletedLease completed;
+    bool last_attempt_only = false;  // of its history; the journal has the rest
+    bool buried = false;
+    bool exhumed = false;
+  };
+  void Changed(Task* task, const Change& change);
+  void Changed(Task* task) { Changed(task, Change{}); }
 
   // looking (broker_inspect.cc)
   TaskView ViewOf(const Task& task) const;

@@ -188,14 +188,7 @@ void Broker::Get(CallerId caller, std::span<const QueueChoice> queues, const Get
     dispatch();
     if (ServeGet(waiter)) return dispatch();
   }
-  const bool drained = std::all_of(served.begin(), served.end(), [](const WeightedQueue& each) {
-    return each.queue->closed && each.queue->unfinished() == 0;
-  });
-  if (drained) {
-    return Answer(std::move(waiter), FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                                                absl::StrCat("queue \"", served.front().queue->name.str(),
-                                                             "\" is closed and drained")));
-  }
+  if (AllDrained(served)) return Answer(std::move(waiter), served.front().queue->DrainedError());
   // A payload that is on its way from the disk is worth a moment.
   const bool loading = std::any_of(served.begin(), served.end(), [](const WeightedQueue& each) {
     return !each.queue->paused && !each.queue->ready.empty() && each.queue->ready.front()->loading;

@@ -1,7 +1,7 @@
 // Leases: granted, ended by their holders or by time, marked on disk.
-#include <algorithm>
 #include <cassert>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/names.h"
 #include "server/core/broker.h"
@@ -84,11 +84,7 @@ void Broker::GiveBack(Task* task, Verdict verdict) {
   const CompletedLease completed = CompletionOf(*task, verdict);
   const bool marked = Unlease(task);
   MakeReady(task, /*back_again=*/true);
-  if (!marked) return;  // the disk has it as ready anyway
-  ProgressRecord record = ProgressOf(*task);
-  record.completed = completed;
-  JournalOf(*task->queue())->TaskChanged(record);
-  Touch(task);
+  if (marked) Changed(task, {.completed = completed});  // else the disk has it as ready anyway
 }
 
 // Leases that have lasted are noted on disk, so that a restart does not run their
@@ -127,18 +123,22 @@ LeaseRecord Broker::LeaseOf(const Task& task) const {
   return record;
 }
 
-Task* Broker::FindLease(const LeaseRef& lease, Verdict verdict, bool* repeated) const {
-  *repeated = false;
+Task* Broker::FindLease(const LeaseRef& lease) const {
   Task* task = tasks_.Find(lease.task);
-  if (task != nullptr && task->state == TaskState::kLeased && task->ties->token == lease.token) return task;
+  const bool current =
+      task != nullptr && task->state == TaskState::kLeased && task->ties->token == lease.token;
+  return current ? task : nullptr;
+}
+
+// Whether a lease that is stale ended with this very verdict.
+bool Broker::Repeats(const LeaseRef& lease, Verdict verdict) const {
   const Completed* last = &(*completed_)[Raw(lease.task) % kCompletedSlots];
   if (lease.token.epoch < epoch_) {
     auto it = completed_before_.find(lease.task);
-    if (it == completed_before_.end()) return nullptr;
+    if (it == completed_before_.end()) return false;
     last = &it->second;
   }
-  *repeated = last->task == lease.task && last->token == lease.token && last->verdict == verdict;
-  return nullptr;
+  return last->task == lease.task && last->token == lease.token && last->verdict == verdict;
 }
 
 // The leased tasks, without those whose completion is a repetition.
@@ -148,17 +148,17 @@ absl::StatusOr<std::vector<Task*>> Broker::FindLeases(std::string_view queue_nam
   if (!found.ok()) return found.status();
   if (leases.empty()) return InvalidField("leases", "must not be empty");
   std::vector<Task*> tasks;
+  absl::flat_hash_set<const Task*> seen;  // one may be named twice
   for (const LeaseRef& lease : leases) {
-    bool repeated = false;
-    Task* task = FindLease(lease, verdict, &repeated);
-    if (repeated) continue;
+    Task* task = FindLease(lease);
+    if (task == nullptr && Repeats(lease, verdict)) continue;
     if (task == nullptr) return StaleLease(lease);
     if (task->queue() != *found) {
       return InvalidField("queue",
                           absl::StrCat("task ", Raw(task->id), " is in queue \"", task->queue()->name.str(),
                                        "\", not in \"", (*found)->name.str(), "\""));
     }
-    if (std::find(tasks.begin(), tasks.end(), task) == tasks.end()) tasks.push_back(task);
+    if (leases.size() == 1 || seen.insert(task).second) tasks.push_back(task);
   }
   return tasks;
 }
@@ -227,10 +227,7 @@ absl::Status Broker::Release(std::string_view queue, std::span<const LeaseRef> l
     const CompletedLease completed = CompletionOf(*task, Verdict::kReleased);
     Unlease(task);
     MakeDelayed(task, now_ + Millis(delay_ms));
-    ProgressRecord record = ProgressOf(*task);
-    record.completed = completed;
-    JournalOf(*task->queue())->TaskChanged(record);
-    Touch(task);
+    Changed(task, {.completed = completed});
   }
   if (!tasks->empty()) Dispatch(*FindQueue(queue));
   return absl::OkStatus();
@@ -269,8 +266,7 @@ absl::Status Broker::ReportProgress(std::string_view queue, const LeaseRef& leas
 
 void Broker::ReturnUndelivered(std::span<const LeaseRef> leases) {
   for (auto it = leases.rbegin(); it != leases.rend(); ++it) {
-    bool repeated = false;
-    Task* task = FindLease(*it, Verdict::kNone, &repeated);
+    Task* task = FindLease(*it);
     if (task == nullptr) continue;
     Queue* queue = task->queue();
     GiveBack(task, Verdict::kNone);

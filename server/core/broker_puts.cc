@@ -87,10 +87,7 @@ absl::Status Broker::MayPark(CallerId) const {
 }
 
 absl::Status Broker::MayPut(const Queue& queue, uint64_t bytes, uint64_t count) const {
-  if (queue.closed) {
-    return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                      absl::StrCat("queue \"", queue.name.str(), "\" is closed"));
-  }
+  if (queue.closed) return queue.ClosedError();
   if (queue.options.maxsize != 0 && count > queue.options.maxsize) {
     return InvalidField("tasks", absl::StrCat(count, " tasks at once never fit queue \"", queue.name.str(),
                                               "\" with maxsize ", queue.options.maxsize));
@@ -375,8 +372,7 @@ absl::Status Broker::CheckFollowUps(std::span<const FollowUp> follow_ups) const 
     if (!queue.ok()) return in(queue.status());
     if (absl::Status bad = CheckSpec(**queue, each.spec); !bad.ok()) return in(bad);
     if ((*queue)->closed) {
-      return FieldError(absl::StatusCode::kFailedPrecondition, where,
-                        absl::StrCat("queue \"", each.spec.queue, "\" is closed"));
+      return WithField((*queue)->ClosedError(), where);
     }
     if (each.tasks.empty()) return InvalidField(absl::StrCat(where, ".tasks"), "must not be empty");
     for (size_t n = 0; n < each.tasks.size(); ++n) {

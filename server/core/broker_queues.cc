@@ -159,6 +159,11 @@ absl::StatusOr<QueueView> Broker::UpdateQueue(std::string_view name, const Queue
   return queue->View(now_);
 }
 
+bool Broker::AllDrained(std::span<const WeightedQueue> queues) {
+  return std::all_of(queues.begin(), queues.end(),
+                     [](const WeightedQueue& each) { return each.queue->drained(); });
+}
+
 void Broker::AnswerAllParked(WaiterList* list, const absl::Status& status) {
   while (!list->empty()) Answer(waiters_.Take(list->front()), status);
 }
@@ -171,14 +176,7 @@ void Broker::AnswerJoins(Queue* queue, const absl::Status& status) {
 void Broker::AnswerDrainedGets(Queue* queue) {
   const std::vector<uint64_t> ids(queue->gets.begin(), queue->gets.end());
   for (uint64_t id : ids) {
-    const auto& queues = waiters_.Get(id).queues;
-    const bool drained = std::all_of(queues.begin(), queues.end(), [](const WeightedQueue& each) {
-      return each.queue->closed && each.queue->unfinished() == 0;
-    });
-    if (!drained) continue;
-    Answer(waiters_.Take(id),
-           FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                      absl::StrCat("queue \"", queue->name.str(), "\" is closed and drained")));
+    if (AllDrained(waiters_.Get(id).queues)) Answer(waiters_.Take(id), queue->DrainedError());
   }
 }
 
@@ -189,8 +187,7 @@ absl::Status Broker::CloseQueue(std::string_view name) {
   if (queue->closed) return absl::OkStatus();
   queue->closed = true;
   QueueChanged(queue);
-  AnswerAllParked(&queue->puts, FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                                           absl::StrCat("queue \"", queue->name.str(), "\" is closed")));
+  AnswerAllParked(&queue->puts, queue->ClosedError());
   if (queue->unfinished() == 0) AnswerDrainedGets(queue);
   return absl::OkStatus();
 }
@@ -230,10 +227,7 @@ absl::StatusOr<uint64_t> Broker::RetryDead(std::string_view name, uint64_t limit
   auto found = FindQueue(name);
   if (!found.ok()) return found.status();
   Queue* queue = *found;
-  if (queue->closed) {
-    return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                      absl::StrCat("queue \"", queue->name.str(), "\" is closed"));
-  }
+  if (queue->closed) return queue->ClosedError();
   uint64_t retried = 0;
   for (; !queue->dead_tasks.empty() && (limit == 0 || retried < limit); ++retried)
     Exhume(queue->dead_tasks.front());

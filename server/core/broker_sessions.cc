@@ -102,8 +102,7 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
   absl::flat_hash_set<TaskId> kept;
   std::vector<Queue*> reclaimed;
   for (const LeaseRef& lease : held) {
-    bool repeated = false;
-    Task* task = FindLease(lease, Verdict::kNone, &repeated);
+    Task* task = FindLease(lease);
     if (task != nullptr && task->ties->holder == session) {
       kept.insert(lease.task);
       task->when = kNever;  // it has arrived
@@ -164,8 +163,7 @@ void Broker::SessionHeard(CallerId stream) {
 void Broker::ClientReceived(CallerId stream, std::span<const LeaseRef> leases) {
   Session* client = SessionOf(stream, SessionKind::kClient);
   for (const LeaseRef& lease : leases) {
-    bool repeated = false;
-    Task* task = FindLease(lease, Verdict::kNone, &repeated);
+    Task* task = FindLease(lease);
     if (task == nullptr || client == nullptr || task->ties->holder != client) continue;
     task->when = kNever;
     if (task->ties->marked) MarkLease(task);  // the end on disk has moved
@@ -176,8 +174,7 @@ void Broker::ClientDropped(CallerId stream, std::span<const LeaseRef> leases) {
   Session* client = SessionOf(stream, SessionKind::kClient);
   std::vector<LeaseRef> own;
   for (const LeaseRef& lease : leases) {
-    bool repeated = false;
-    Task* task = FindLease(lease, Verdict::kNone, &repeated);
+    Task* task = FindLease(lease);
     if (task != nullptr && client != nullptr && task->ties->holder == client) own.push_back(lease);
   }
   ReturnUndelivered(own);
@@ -206,8 +203,7 @@ void Broker::WorkerDrains(CallerId stream) {
 }
 
 void Broker::WorkerProgress(CallerId stream, const LeaseRef& lease, std::string_view progress) {
-  bool repeated = false;
-  Task* task = FindLease(lease, Verdict::kNone, &repeated);
+  Task* task = FindLease(lease);
   if (task == nullptr || SessionOf(stream, SessionKind::kWorker) == nullptr) return;
   task->more().progress = std::string(progress.substr(0, kProgressBytesMax));
 }
@@ -221,10 +217,9 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completi
     worker->completions_seen = seq;
     Queue* last_queue = nullptr;
     for (Completion& completion : completions) {
-      bool repeated = false;
-      Task* task = FindLease(completion.lease, completion.verdict, &repeated);
+      Task* task = FindLease(completion.lease);
       if (task == nullptr) {
-        if (!repeated) ack.stale.push_back(completion.lease.task);
+        if (!Repeats(completion.lease, completion.verdict)) ack.stale.push_back(completion.lease.task);
         continue;
       }
       Queue* queue = task->queue();

@@ -81,9 +81,26 @@ void Broker::TakeFromLine(Task* task) {
 }
 
 // The journal learns what state it is in.
-void Broker::Changed(Task* task) {
-  JournalOf(*task->queue())->TaskChanged(ProgressOf(*task));
+void Broker::Changed(Task* task, const Change& change) {
+  ProgressRecord record = ProgressOf(*task);
+  record.completed = change.completed;
+  record.buried = change.buried;
+  record.exhumed = change.exhumed;
+  if (change.last_attempt_only) {
+    record.history = record.history.last(std::min<size_t>(1, record.history.size()));
+    record.history_whole = false;
+  }
+  JournalOf(*task->queue())->TaskChanged(record);
   Touch(task);
+}
+
+// A task leaves its line or its holder; its state changes next.
+void Broker::TakeOut(Task* task) {
+  if (task->waiting()) {
+    TakeFromLine(task);
+  } else {
+    Unlease(task);
+  }
 }
 
 // One attempt of a leased task did not succeed: retry or end, as its budgets say.
@@ -125,12 +142,7 @@ void Broker::FailAttempt(Task* task, const TaskError& error, Verdict verdict) {
   } else {
     MakeDelayed(task, due);
   }
-  ProgressRecord record = ProgressOf(*task);
-  record.history = record.history.last(1);
-  record.history_whole = false;
-  record.completed = completed;
-  JournalOf(*task->queue())->TaskChanged(record);
-  Touch(task);
+  Changed(task, {.completed = completed, .last_attempt_only = true});
 }
 
 CompletedLease Broker::CompletionOf(const Task& task, Verdict verdict) const {
@@ -143,26 +155,16 @@ void Broker::Bury(Task* task, Outcome outcome, Verdict verdict) {
   Queue* queue = task->queue();
   if (queue->options.dead_max == 0) return End(task, outcome, {}, {}, verdict);
   const CompletedLease completed = CompletionOf(*task, verdict);
-  if (task->waiting()) {
-    TakeFromLine(task);
-  } else {
-    Unlease(task);
-  }
+  TakeOut(task);
   ReleaseUnique(task, /*ended=*/true);
   queue->bytes -= task->payload_size;
-  ++queue->dead_total;
+  queue->Count(outcome);
   task->MoveTo(TaskState::kDead);
   task->outcome = outcome;
   task->when = now_;
   queue->dead_tasks.PushBack(task);
   ++queue->dead_count;
-  ProgressRecord record = ProgressOf(*task);
-  record.history = record.history.last(std::min<size_t>(1, record.history.size()));
-  record.history_whole = false;
-  record.buried = true;
-  record.completed = completed;
-  JournalOf(*queue)->TaskChanged(record);
-  Touch(task);
+  Changed(task, {.completed = completed, .last_attempt_only = true, .buried = true});
   Touch(queue);
   TellOutcome(task);
   DropProducerRef(task);
@@ -190,10 +192,7 @@ void Broker::Exhume(Task* task) {
   extra.expires = kNever;
   task->outcome = Outcome::kUnfinished;
   MakeReady(task, /*back_again=*/false);
-  ProgressRecord record = ProgressOf(*task);
-  record.exhumed = true;
-  JournalOf(*queue)->TaskChanged(record);
-  Touch(task);
+  Changed(task, {.completed = {}, .exhumed = true});
   Touch(queue);
 }
 
@@ -211,30 +210,13 @@ void Broker::End(Task* task, Outcome outcome, std::string_view result, std::stri
   Queue* queue = task->queue();
   EndRecord end;
   end.completed = CompletionOf(*task, verdict);
-  if (task->waiting()) {
-    TakeFromLine(task);
-  } else {
-    Unlease(task);
-  }
+  TakeOut(task);
   ReleaseUnique(task, /*ended=*/true);
   queue->bytes -= task->payload_size;
   task->MoveTo(TaskState::kEnded);
   task->outcome = outcome;
-  switch (outcome) {
-    case Outcome::kSucceeded:
-      ++queue->done_total;
-      if (task->extra != nullptr) task->extra->error.reset();
-      break;
-    case Outcome::kCancelled:
-      ++queue->cancelled_total;
-      break;
-    case Outcome::kExpired:
-      ++queue->expired_total;
-      break;
-    default:
-      ++queue->dead_total;
-      break;
-  }
+  queue->Count(outcome);
+  if (outcome == Outcome::kSucceeded && task->extra != nullptr) task->extra->error.reset();
   const bool kept = task->policy().result_ttl_ms > 0;
   KeepResult(task, result, content_type);
   end.id = task->id;
@@ -334,10 +316,7 @@ absl::StatusOr<TaskView> Broker::RetryTask(TaskId id) {
   if (task == nullptr) return UnknownTask(id);
   Queue* queue = task->queue();
   if (task->state == TaskState::kDead) {
-    if (queue->closed) {
-      return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
-                        absl::StrCat("queue \"", queue->name.str(), "\" is closed"));
-    }
+    if (queue->closed) return queue->ClosedError();
     Exhume(task);
   } else if (task->state == TaskState::kDelayed) {
     MakeReady(task, /*back_again=*/false);

@@ -1,6 +1,36 @@
 #include "server/core/queue.h"
 
+#include "absl/strings/str_cat.h"
+#include "common/names.h"
+
 namespace joinq::core {
+
+void Queue::Count(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kSucceeded:
+      ++done_total;
+      break;
+    case Outcome::kCancelled:
+      ++cancelled_total;
+      break;
+    case Outcome::kExpired:
+      ++expired_total;
+      break;
+    default:
+      ++dead_total;
+      break;
+  }
+}
+
+absl::Status Queue::ClosedError() const {
+  return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                    absl::StrCat("queue \"", name.str(), "\" is closed"));
+}
+
+absl::Status Queue::DrainedError() const {
+  return FieldError(absl::StatusCode::kFailedPrecondition, "closed",
+                    absl::StrCat("queue \"", name.str(), "\" is closed and drained"));
+}
 
 QueueView Queue::View(Time now) const {
   QueueView view;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "absl/status/status.h"
 #include "server/core/parties.h"
 #include "server/core/ready_line.h"
 #include "server/core/shared_bytes.h"
@@ -25,12 +26,18 @@ class Queue {
 
   uint64_t size() const { return ready.size() + delayed_count; }
   uint64_t unfinished() const { return size() + leased_count; }
+  bool drained() const { return closed && unfinished() == 0; }
+  // What a put into a closed queue, and a get from a drained one, are answered.
+  absl::Status ClosedError() const;
+  absl::Status DrainedError() const;
   // Whether that many more waiting tasks fit. A batch larger than a bound never does.
   bool HasRoomFor(uint64_t count, uint64_t more_bytes) const {
     return (options.maxsize == 0 || size() + count <= options.maxsize) &&
            (options.max_bytes == 0 || waiting_bytes + more_bytes <= options.max_bytes);
   }
   QueueView View(Time now) const;
+  // One more task has come to this end.
+  void Count(Outcome outcome);
 
   const QueueId id;
   const Name name;

@@ -309,20 +309,7 @@ void Restorer::TaskChanged(const ProgressRecord& record) {
 void Restorer::TaskEnded(const EndRecord& end) {
   Remember(end.id, end.completed);
   if (Queue* queue = QueueOf(end.queue); queue != nullptr && Counts(end.queue)) {
-    switch (end.outcome) {
-      case Outcome::kSucceeded:
-        ++queue->done_total;
-        break;
-      case Outcome::kCancelled:
-        ++queue->cancelled_total;
-        break;
-      case Outcome::kExpired:
-        ++queue->expired_total;
-        break;
-      default:
-        ++queue->dead_total;
-        break;
-    }
+    queue->Count(end.outcome);
     Touch(queue);
   }
   Task* task = broker_->tasks_.Find(end.id);

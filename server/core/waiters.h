@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/container/node_hash_map.h"
+#include "server/core/operations.h"
 #include "server/core/shared_bytes.h"
 #include "server/core/types.h"
 
@@ -20,42 +21,6 @@ namespace joinq::core {
 
 class Queue;
 struct Producer;
-
-// What tasks of one put share.
-struct PutSpec {
-  std::string queue;
-  Name handler, content_type;
-  TaskPolicy policy;
-  uint32_t delay_ms = 0;
-  uint64_t eta_ms = 0;  // Unix time; 0: none
-  uint32_t ttl_ms = 0;
-  UniqueScope unique_scope = UniqueScope::kUnfinished;
-  uint32_t unique_ms = 0;
-  bool watch = false;
-  uint32_t timeout_ms = 0;  // waiting for room; 0: for ever
-  bool no_wait = false;
-};
-
-struct NewTask {
-  uint64_t tag = 0;
-  Blob payload;  // with the headers
-  std::string unique_key, request_id;
-};
-
-// Tasks to put in the same step as a completion.
-struct FollowUp {
-  PutSpec spec;
-  std::vector<NewTask> tasks;
-};
-
-struct GetSpec {
-  uint32_t max_tasks = 1;
-  uint32_t timeout_ms = 0;
-  bool no_wait = false;
-  uint32_t lease_ms = 0;
-  bool ack = false;
-  uint64_t session_id = 0;  // whose leases they are; 0: they end by time
-};
 
 enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult };
 
