@@ -102,7 +102,8 @@ Time Broker::Tick() {
     }
   }
   timers_.Prune([this](const Timer& each) { return Means(each); });
-  return timers_.next();
+  RunSweeps();
+  return sweeps_.empty() ? timers_.next() : now_;
 }
 
 // Whether the timer would do anything when it comes due.
@@ -215,21 +216,16 @@ void Broker::CallerGone(CallerId caller) {
     if (waiter.kind == WaiterKind::kPut && (freed.empty() || freed.back() != waiter.queue))
       freed.push_back(waiter.queue);
   }
+  for (Sweep& sweep : sweeps_) {
+    if (sweep.caller == caller) sweep.caller = kNobody;  // what it began goes on
+  }
   // Whoever stood behind a put that is gone may fit now.
   for (Queue* queue : freed) Dispatch(queue);
   if (auto it = producers_by_stream_.find(caller); it != producers_by_stream_.end()) {
     Producer* producer = it->second;
     producers_by_stream_.erase(it);
     producer->stream = kNobody;
-    producer->ends = now_ + limits_.producer_grace;
-    timers_.Add(producer->ends, TimerKind::kProducer, producer->id);
-    detached_producers_.emplace_back(producer->id, producer->ends);
-    while (detached_producers_.size() > limits_.producers_detached_max) {
-      const auto [id, ends] = detached_producers_.front();
-      detached_producers_.pop_front();
-      if (auto old = producers_.find(id); old != producers_.end() && old->second->ends == ends)
-        ForgetProducer(old->second.get());
-    }
+    Detach(producer);
   }
   if (auto it = sessions_by_stream_.find(caller); it != sessions_by_stream_.end()) {
     Session* session = it->second;
@@ -249,6 +245,10 @@ void Broker::Shutdown() {
   stopping_ = true;
   for (uint64_t id : waiters_.All()) {
     Answer(waiters_.Take(id), absl::UnavailableError("the broker is stopping"));
+  }
+  for (Sweep& sweep : sweeps_) {
+    AnswerSweep(sweep, absl::UnavailableError("the broker is stopping"));
+    sweep.caller = kNobody;
   }
 }
 

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
@@ -75,11 +76,13 @@ class Broker {
   absl::StatusOr<QueueView> UpdateQueue(std::string_view name, const QueueChanges& changes);
   absl::Status CloseQueue(std::string_view name);
   absl::Status PauseQueue(std::string_view name, bool paused);
-  // Dead tasks: back to work, the oldest first (limit 0: all), or forgotten.
-  absl::StatusOr<uint64_t> RetryDead(std::string_view name, uint64_t limit);
-  absl::StatusOr<uint64_t> PurgeDead(std::string_view name);
-  absl::StatusOr<uint64_t> PurgeQueue(std::string_view name);
-  absl::Status DeleteQueue(std::string_view name, bool force);
+  // These go through many tasks, some a round; each is answered at its end, the first
+  // three with how many tasks it was. Dead tasks go back to work, the oldest first
+  // (limit 0: all), or are forgotten.
+  void RetryDead(CallerId caller, std::string_view name, uint64_t limit);
+  void PurgeDead(CallerId caller, std::string_view name);
+  void PurgeQueue(CallerId caller, std::string_view name);
+  void DeleteQueue(CallerId caller, std::string_view name, bool force);
   void Join(CallerId caller, std::string_view name, uint32_t timeout_ms, bool no_wait);
 
   // ---- putting
@@ -192,6 +195,23 @@ class Broker {
   QueueRecord RecordOf(const Queue& queue) const;
   void QueueChanged(Queue* queue);
 
+  // many tasks at once (broker_sweeps.cc)
+  enum class SweepKind : uint8_t { kPurge, kRetryDead, kPurgeDead, kDelete };
+  struct Sweep {
+    CallerId caller = kNobody;
+    SweepKind kind = SweepKind::kPurge;
+    Queue* queue = nullptr;
+    uint64_t left = 0;  // tasks; those that come meanwhile do not count
+    uint64_t done = 0;
+    int64_t second = 0;  // kDelete: of the next results to look at
+  };
+  void StartSweep(CallerId caller, SweepKind kind, Queue* queue, uint64_t tasks);
+  void AnswerSweep(const Sweep& sweep, const absl::Status& status);
+  void RunSweeps();
+  bool Step(Sweep* sweep, uint64_t* steps);
+  bool DropResults(Sweep* sweep, uint64_t* steps);
+  void RemoveQueue(Queue* queue);
+
   // puts (broker_puts.cc)
   absl::Status CheckSpec(const Queue& queue, const PutSpec& spec) const;
   absl::Status CheckTask(const NewTask& task, size_t index) const;
@@ -210,6 +230,7 @@ class Broker {
   void ReleaseUnique(Task* task, bool ended);
 
   // producers (broker_producers.cc)
+  void Detach(Producer* producer);
   void ForgetProducer(Producer* producer);
   void DropProducerRef(Task* task);
   void CheckProducerTimer(uint64_t producer_id);
@@ -234,13 +255,16 @@ class Broker {
   // handing out (broker_dispatch.cc)
   Task* NextReady(Queue* queue);
   void ReadAhead(Queue* queue);
+  uint64_t AheadBytesMax() const;
+  void MakeRoomAhead(const Queue* queue, uint64_t bytes);
   void Dispatch(Queue* queue);
   bool ServeGet(Waiter& waiter);
   Task* NextOfSeveral(std::span<const WeightedQueue> queues);
   void ServeWorker(Session* worker);
 
   // the life of a task (broker_tasks.cc)
-  void MakeReady(Task* task, bool back_again);
+  void MakeReady(Task* task, bool back_again) { MakeReady(task, back_again, now_); }
+  void MakeReady(Task* task, bool back_again, Time since);
   void MakeDelayed(Task* task, Time due);
   void TakeFromLine(Task* task);
   void TakeOut(Task* task);
@@ -257,6 +281,7 @@ class Broker {
   void Exhume(Task* task);
   void SetPayload(Task* task, Blob payload);
   void Evict(Task* task);
+  void StopReading(Task* task);
   // What the journal is to learn besides the state that a task is in now.
   struct Change {
     CompletedLease completed;
@@ -274,6 +299,7 @@ class Broker {
   void KeepResult(Task* task, std::string_view result, std::string_view content_type);
   void ShelveResult(Task* task);
   void DropResult(Task* task);
+  void ForgetResult(Task* task);
   void ExpireResults(int64_t second);
   ResultNotice NoticeOf(const Task& task, CallerId to) const;
   bool AnswerResultWaiters(const Task& task);
@@ -339,7 +365,7 @@ class Broker {
   absl::flat_hash_map<uint64_t, std::unique_ptr<Producer>> producers_;
   absl::flat_hash_map<CallerId, Producer*> producers_by_stream_;
   absl::flat_hash_map<Producer*, std::unique_ptr<Producer>> forgotten_producers_;
-  std::deque<std::pair<uint64_t, Time>> detached_producers_;  // ids, and when each ends
+  absl::btree_set<std::pair<Time, uint64_t>> detached_producers_;  // when each ends, and its id
   TaskTable tasks_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Session>> sessions_;
   absl::flat_hash_map<CallerId, Session*> sessions_by_stream_;
@@ -349,6 +375,7 @@ class Broker {
   absl::node_hash_map<TaskId, WaiterList>
       result_waiters_;  // the index points at the lists: they must not move
   WaiterIndex waiters_;
+  std::deque<Sweep> sweeps_;  // under way; the first one is worked on
   TimerHeap timers_;
   JournalLedger ledger_;
   CounterRecord counters_;
@@ -356,6 +383,8 @@ class Broker {
   uint64_t next_sequence_ = 1;
   uint64_t resident_bytes_ = 0;
   uint64_t payload_bytes_ = 0;
+  uint64_t ahead_bytes_ = 0;       // of payloads asked for, or read back and not handed out yet
+  std::deque<TaskId> read_back_;   // the oldest first; some have been handed out since
   std::vector<TaskId> evictable_;  // got their rows in the commit under way
   std::mt19937_64 random_;
 
@@ -363,7 +392,8 @@ class Broker {
   struct Completed {
     TaskId task{0};
     Token token;
-    Verdict verdict = Verdict::kDone;
+    Verdict verdict = Verdict::kNone;
+    bool cancelled = false;
   };
   static constexpr size_t kCompletedSlots = 1 << 16;
   std::unique_ptr<std::array<Completed, kCompletedSlots>> completed_;

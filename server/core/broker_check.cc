@@ -28,6 +28,9 @@ std::string ProblemOf(const Task& task) {
       if (task.outcome != Outcome::kUnfinished) return says("waits though it has an outcome");
       break;
   }
+  if (task.loading && !task.evicted) return says("is being read though it is in memory");
+  if (task.read_back && (task.evicted || task.state != TaskState::kReady))
+    return says("counts as read ahead without waiting in memory");
   if (task.evicted && !task.has_row) return says("is neither in memory nor on disk");
   if (task.evicted && task.payload.footprint() > 0) return says("is in memory though it was evicted");
   if (!task.evicted && task.payload.size() != task.payload_size)
@@ -41,11 +44,12 @@ std::string Broker::CheckInvariants() const {
   absl::flat_hash_map<const Queue*, Counted> counted;
   absl::flat_hash_set<uint64_t> sequences;
   std::string problem;
-  uint64_t resident = 0, payloads = 0;
+  uint64_t resident = 0, payloads = 0, ahead = 0;
   tasks_.ForEach([&](Task* task) {
     if (std::string found = ProblemOf(*task); !found.empty()) problem = found;
     resident += task->payload.footprint();
     payloads += task->payload_size;
+    if (task->loading || task->read_back) ahead += task->payload_size;
     Counted& count = counted[task->queue()];
     switch (task->state) {
       case TaskState::kReady:
@@ -74,6 +78,7 @@ std::string Broker::CheckInvariants() const {
     problem = absl::StrCat("payloads: counted ", resident_bytes_, " in memory of ", payload_bytes_, ", hold ",
                            resident, " of ", payloads);
   }
+  if (ahead != ahead_bytes_) problem = absl::StrCat("reads ", ahead, " bytes ahead, counts ", ahead_bytes_);
   for (const auto& [name, queue] : queues_) {
     const Counted& count = counted[queue.get()];
     const QueueStats& stats = count.stats;

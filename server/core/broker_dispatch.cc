@@ -11,7 +11,8 @@ namespace {
 constexpr uint64_t kTasksPerTurn = 64;  // of one queue before the next has its turn
 constexpr uint64_t kCreditMax = 1 << 20;
 constexpr uint64_t kAheadTasks = 4096;
-constexpr uint64_t kAheadBytes = 4 << 20;
+constexpr uint64_t kAheadBytes = 4 << 20;  // of one queue
+constexpr uint64_t kAheadBytesMin = 64 << 10;
 
 absl::Status CheckGet(const GetSpec& spec, size_t queues) {
   if (spec.max_tasks < 1 || spec.max_tasks > 1000)
@@ -33,7 +34,8 @@ absl::Status CheckGet(const GetSpec& spec, size_t queues) {
 
 // The task that may be handed out now; null if there is none.
 Task* Broker::NextReady(Queue* queue) {
-  if (queue->paused || (disk_level_ == DiskLevel::kCritical && Journaled(*queue))) return nullptr;
+  if (queue->paused || queue->deleting || (disk_level_ == DiskLevel::kCritical && Journaled(*queue)))
+    return nullptr;
   while (Task* task = queue->ready.front()) {
     if (task->expires() <= now_) {
       End(task, Outcome::kExpired, {}, {});
@@ -48,23 +50,50 @@ Task* Broker::NextReady(Queue* queue) {
   return nullptr;
 }
 
+// What was read ahead for other queues and nobody came for makes room, the oldest first;
+// but not the next one of a queue, which may be on its way out in this very moment.
+void Broker::MakeRoomAhead(const Queue* queue, uint64_t bytes) {
+  for (size_t left = read_back_.size(); left > 0; --left) {
+    const TaskId id = read_back_.front();
+    Task* task = tasks_.Find(id);
+    const bool stands = task != nullptr && task->read_back;
+    if (stands && ahead_bytes_ + bytes <= AheadBytesMax()) return;
+    read_back_.pop_front();
+    if (!stands) continue;
+    if (task->queue() == queue || task->queue()->ready.front() == task) {
+      read_back_.push_back(id);
+    } else {
+      Evict(task);
+    }
+  }
+}
+
 // Asks for the payloads of the next tasks that are on disk only. Done again when half
 // of what was seen has been handed out.
 void Broker::ReadAhead(Queue* queue) {
   uint64_t tasks = 0, bytes = 0;
-  const uint64_t bytes_max =
-      std::min(kAheadBytes, std::max<uint64_t>(64 << 10, limits_.memory_budget_bytes / 8));
+  const uint64_t bytes_max = std::min(kAheadBytes, std::max(kAheadBytesMin, limits_.memory_budget_bytes / 8));
+  const uint64_t all_max = AheadBytesMax();
+  MakeRoomAhead(queue, bytes_max);
   queue->ready.Walk([&](Task* task) {
+    // The first one always, or nothing would ever move.
+    if (tasks > 0 && ahead_bytes_ + task->payload_size > all_max) return false;
     ++tasks;
     bytes += task->payload_size;
     if (task->evicted && !task->loading) {
       task->loading = true;
+      ahead_bytes_ += task->payload_size;
       effects_.loads.push_back(task->id);
     }
     return tasks < kAheadTasks && bytes < bytes_max;
   });
   queue->ahead = tasks;
   queue->ahead_low = tasks / 2;
+}
+
+// Payloads of all queues that are being read or were, and wait for somebody to want them.
+uint64_t Broker::AheadBytesMax() const {
+  return std::max(kAheadBytesMin, limits_.memory_budget_bytes / 4);
 }
 
 // Hands ready tasks to whoever waits for them, then lets parked puts in.

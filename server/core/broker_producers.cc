@@ -22,10 +22,20 @@ absl::Status Broker::AttachProducer(CallerId stream, uint64_t producer_id, std::
     const CallerId old = producer->stream;
     CallerGone(old);
   }
+  detached_producers_.erase({producer->ends, producer->id});
   producer->stream = stream;
   producer->ends = kNever;
   producers_by_stream_[stream] = producer;
   return absl::OkStatus();
+}
+
+// It may come back on another stream, for a while.
+void Broker::Detach(Producer* producer) {
+  producer->ends = now_ + limits_.producer_grace;
+  timers_.Add(producer->ends, TimerKind::kProducer, producer->id);
+  detached_producers_.emplace(producer->ends, producer->id);
+  while (detached_producers_.size() > limits_.producers_detached_max)
+    ForgetProducer(producers_.find(detached_producers_.begin()->second)->second.get());
 }
 
 void Broker::ProducerAcked(CallerId stream, uint64_t acked_below) {
@@ -42,6 +52,7 @@ void Broker::DropProducerRef(Task* task) {
 
 void Broker::ForgetProducer(Producer* producer) {
   auto it = producers_.find(producer->id);
+  detached_producers_.erase({producer->ends, producer->id});
   producer->forgotten = true;
   producer->tags.clear();
   if (producer->has_row) sink_->DeleteProducerRow(producer->id);

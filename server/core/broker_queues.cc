@@ -1,4 +1,4 @@
-// Queues: create, look at, close, purge, delete, join.
+// Queues: create, look at, change, close, pause, join.
 #include <algorithm>
 
 #include "absl/strings/match.h"
@@ -29,7 +29,7 @@ absl::Status CheckOptions(const QueueOptions& options) {
 
 absl::StatusOr<Queue*> Broker::FindQueue(std::string_view name) const {
   auto it = queues_.find(name);
-  if (it != queues_.end()) return it->second.get();
+  if (it != queues_.end() && !it->second->deleting) return it->second.get();
   if (absl::Status bad = CheckName("queue", name); !bad.ok()) return bad;
   return FieldError(absl::StatusCode::kNotFound, "queue",
                     absl::StrCat("no queue \"", std::string(name), "\""));
@@ -73,6 +73,10 @@ absl::StatusOr<QueueView> Broker::CreateQueue(std::string_view name, QueueOption
   if (absl::Status bad = CheckOptions(options); !bad.ok()) return bad;
   if (!journaled_) options.durability = Durability::kMemory;  // it is all there is
   if (auto it = queues_.find(name); it != queues_.end()) {
+    if (it->second->deleting) {
+      return absl::UnavailableError(
+          absl::StrCat("queue \"", std::string(name), "\" is being deleted; try again in a moment"));
+    }
     if (!allow_existing && !(it->second->options == options)) {
       return FieldError(absl::StatusCode::kAlreadyExists, "name",
                         absl::StrCat("queue \"", std::string(name), "\" exists with other options"));
@@ -110,6 +114,7 @@ std::vector<QueueView> Broker::ListQueues(std::string_view prefix, std::string_v
   auto it = after >= prefix ? queues_.upper_bound(after) : queues_.lower_bound(prefix);
   for (; it != queues_.end() && absl::StartsWith(it->first, absl::string_view(prefix.data(), prefix.size()));
        ++it) {
+    if (it->second->deleting) continue;
     if (views.size() == limit) {
       *more = true;
       break;
@@ -200,93 +205,6 @@ absl::Status Broker::PauseQueue(std::string_view name, bool paused) {
   queue->paused = paused;
   QueueChanged(queue);
   Dispatch(queue);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<uint64_t> Broker::PurgeQueue(std::string_view name) {
-  auto found = FindQueue(name);
-  if (!found.ok()) return found.status();
-  Queue* queue = *found;
-  uint64_t cancelled = 0;
-  for (; Task* task = queue->ready.front(); ++cancelled) End(task, Outcome::kCancelled, {}, {});
-  for (; Task* task = queue->delayed.front(); ++cancelled) End(task, Outcome::kCancelled, {}, {});
-  Dispatch(queue);
-  return cancelled;
-}
-
-absl::StatusOr<uint64_t> Broker::PurgeDead(std::string_view name) {
-  auto found = FindQueue(name);
-  if (!found.ok()) return found.status();
-  Queue* queue = *found;
-  uint64_t purged = 0;
-  for (; Task* task = queue->dead_tasks.front(); ++purged) DropDead(task);
-  return purged;
-}
-
-absl::StatusOr<uint64_t> Broker::RetryDead(std::string_view name, uint64_t limit) {
-  auto found = FindQueue(name);
-  if (!found.ok()) return found.status();
-  Queue* queue = *found;
-  if (queue->closed) return queue->ClosedError();
-  uint64_t retried = 0;
-  for (; !queue->dead_tasks.empty() && (limit == 0 || retried < limit); ++retried)
-    Exhume(queue->dead_tasks.front());
-  Dispatch(queue);
-  return retried;
-}
-
-absl::Status Broker::DeleteQueue(std::string_view name, bool force) {
-  auto found = FindQueue(name);
-  if (!found.ok()) return found.status();
-  Queue* queue = *found;
-  if (queue->unfinished() > 0 && !force) {
-    return FieldError(absl::StatusCode::kFailedPrecondition, "queue",
-                      absl::StrCat("queue \"", queue->name.str(), "\" has ", queue->unfinished(),
-                                   " unfinished task(s); purge it first, or delete with force"));
-  }
-  const absl::Status gone = FieldError(absl::StatusCode::kNotFound, "queue",
-                                       absl::StrCat("queue \"", queue->name.str(), "\" was deleted"));
-  AnswerAllParked(&queue->puts, gone);
-  AnswerAllParked(&queue->gets, gone);
-  AnswerAllParked(&queue->joins, gone);
-  while (Task* task = queue->ready.front()) End(task, Outcome::kCancelled, {}, {});
-  while (Task* task = queue->delayed.front()) End(task, Outcome::kCancelled, {}, {});
-  while (Task* task = queue->direct_leases.tasks.front()) End(task, Outcome::kCancelled, {}, {});
-  std::vector<Task*> tasks;
-  if (queue->leased_count > 0) {
-    for (auto& [id, session] : sessions_) {
-      const TaskList& leases = session->leases.tasks;
-      for (Task* task = leases.front(); task != nullptr; task = leases.Next(task)) {
-        if (task->queue() != queue) continue;
-        tasks.push_back(task);
-        if (session->stream != kNobody)
-          effects_.cancels.push_back({session->stream, {task->id, task->ties->token}});
-      }
-    }
-    for (Task* task : tasks) End(task, Outcome::kCancelled, {}, {});
-  }
-  while (Task* task = queue->dead_tasks.front()) DropDead(task);
-  if (queue->results_kept > 0) {
-    tasks.clear();
-    for (auto& [second, results] : results_by_second_) {
-      for (Task* task = results.front(); task != nullptr; task = results.Next(task)) {
-        if (task->queue() == queue) tasks.push_back(task);
-      }
-    }
-    for (Task* task : tasks) DropResult(task);
-  }
-  std::vector<KeyEntry*> keys;
-  keys_.ForEach([&](KeyEntry* entry) {
-    if (entry->queue == queue->id) keys.push_back(entry);
-  });
-  for (KeyEntry* entry : keys) ForgetKey(entry);
-  for (Session* worker : queue->workers) std::erase(worker->queues, queue);
-  sink_->QueueDeleted(queue->id);
-  sink_->NeedSync();
-  if (queue->has_row) sink_->DeleteQueueRow(queue->id);
-  shapes_.Forget(queue);
-  queues_by_id_.erase(queue->id);
-  queues_.erase(queues_.find(name));
   return absl::OkStatus();
 }
 

@@ -41,6 +41,12 @@ void Broker::DropResult(Task* task) {
   Erase(task);
 }
 
+// Before its time, so that the disk has to hear of it.
+void Broker::ForgetResult(Task* task) {
+  JournalOf(*task->queue())->TaskDropped(task->id);
+  DropResult(task);
+}
+
 void Broker::ExpireResults(int64_t second) {
   auto bucket = results_by_second_.find(second);
   if (bucket == results_by_second_.end()) return;
@@ -132,7 +138,7 @@ void Broker::WatchResult(CallerId stream, uint64_t tag, TaskId id) {
 void Broker::ForgetResults(CallerId, std::span<const uint64_t> task_ids) {
   for (uint64_t id : task_ids) {
     Task* task = tasks_.Find(TaskId(id));
-    if (task != nullptr && task->state == TaskState::kEnded) DropResult(task);
+    if (task != nullptr && task->state == TaskState::kEnded) ForgetResult(task);
   }
 }
 
@@ -151,7 +157,7 @@ void Broker::GetResult(CallerId caller, TaskId id, uint32_t wait_ms, bool forget
     reply.queue = task->queue()->name;
     reply.handler = task->shape->handler;
     effects_.replies.push_back(std::move(reply));
-    if (forget && task->state == TaskState::kEnded) DropResult(task);
+    if (forget && task->state == TaskState::kEnded) ForgetResult(task);
     return;
   }
   if (wait_ms > kDurationMsMax) {

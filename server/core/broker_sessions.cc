@@ -142,7 +142,11 @@ bool Broker::Reclaim(Session* session, const LeaseRef& lease) {
     if (Session* other = task->ties->holder; other != nullptr && other->stream != kNobody)
       effects_.cancels.push_back({other->stream, {task->id, task->ties->token}});
     GiveBack(task, Verdict::kNone);
-  } else if (task->state != TaskState::kReady || !task->fresh) {
+  } else if (!task->fresh || task->queue()->deleting) {
+    return false;
+  } else if (task->state == TaskState::kDelayed && task->when <= now_) {
+    MakeReady(task, /*back_again=*/false);  // as it was when it was handed out
+  } else if (task->state != TaskState::kReady) {
     return false;
   }
   Grant(task, session, lease.token, kNever);

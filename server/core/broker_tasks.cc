@@ -22,9 +22,10 @@ void CountAsWaiting(Task* task) {
 void Broker::SetPayload(Task* task, Blob payload) {
   resident_bytes_ -= task->payload.footprint();
   payload_bytes_ -= task->payload_size;
+  StopReading(task);
   task->payload = std::move(payload);
   task->payload_size = static_cast<uint32_t>(task->payload.size());
-  task->evicted = task->loading = false;
+  task->evicted = false;
   resident_bytes_ += task->payload.footprint();
   payload_bytes_ += task->payload_size;
 }
@@ -32,13 +33,14 @@ void Broker::SetPayload(Task* task, Blob payload) {
 // Its row is current and on disk: the payload leaves memory.
 void Broker::Evict(Task* task) {
   assert(task->has_row && !task->evicted);
+  StopReading(task);
   resident_bytes_ -= task->payload.footprint();
   task->payload = Blob();
   task->evicted = true;
   if (task->state == TaskState::kReady) ++task->queue()->evicted_ready;
 }
 
-void Broker::MakeReady(Task* task, bool back_again) {
+void Broker::MakeReady(Task* task, bool back_again, Time since) {
   Queue* queue = task->queue();
   if (task->state == TaskState::kDelayed) {
     queue->delayed.Remove(task);
@@ -47,7 +49,7 @@ void Broker::MakeReady(Task* task, bool back_again) {
     CountAsWaiting(task);
   }
   task->MoveTo(TaskState::kReady);
-  task->when = now_;
+  task->when = since;
   // Its time may have run out while it was leased.
   if (back_again && task->expires() != kNever)
     timers_.Add(task->expires(), TimerKind::kTaskExpiry, Raw(task->id));
@@ -77,6 +79,7 @@ void Broker::TakeFromLine(Task* task) {
   }
   queue->ready.Remove(task);
   if (task->evicted) --queue->evicted_ready;
+  StopReading(task);
   if (queue->ahead > 0) --queue->ahead;
 }
 
@@ -236,7 +239,7 @@ void Broker::End(Task* task, Outcome outcome, std::string_view result, std::stri
   if (kept && !forget) {
     Touch(task);
   } else if (kept) {
-    DropResult(task);
+    ForgetResult(task);
   } else {
     Erase(task);
   }
@@ -262,15 +265,26 @@ void Broker::Erase(Task* task) {
   shapes_.Release(shape);
 }
 
+// It leaves its line, or its payload has come or never will.
+void Broker::StopReading(Task* task) {
+  if (task->loading) ahead_bytes_ -= task->payload_size;
+  if (task->read_back) ahead_bytes_ -= task->payload_size;
+  task->loading = task->read_back = false;
+}
+
 void Broker::PayloadLoaded(TaskId id, std::string_view headers, std::string_view payload) {
   Task* task = tasks_.Find(id);
   if (task == nullptr || !task->evicted) return;
   if (payload.size() != task->payload_size) return PayloadLost(id);
+  StopReading(task);
   task->payload = Blob(headers, payload);
-  task->evicted = task->loading = false;
+  task->evicted = false;
   resident_bytes_ += task->payload.footprint();
   if (task->state != TaskState::kReady) return;
   --task->queue()->evicted_ready;
+  task->read_back = true;
+  ahead_bytes_ += task->payload_size;
+  read_back_.push_back(id);
   Dispatch(task->queue());
 }
 
@@ -279,7 +293,7 @@ void Broker::PayloadLost(TaskId id) {
   Task* task = tasks_.Find(id);
   if (task == nullptr || !task->evicted) return;
   Queue* queue = task->queue();
-  task->loading = false;
+  StopReading(task);
   if (!task->waiting()) return;
   task->more().error = std::make_unique<TaskError>();
   task->extra->error->message = "its payload could not be read back from the broker's disk";
@@ -289,6 +303,14 @@ void Broker::PayloadLost(TaskId id) {
 
 absl::StatusOr<TaskView> Broker::CancelTask(TaskId id) {
   Task* task = tasks_.Find(id);
+  if (const Completed& last = (*completed_)[Raw(id) % kCompletedSlots];
+      task == nullptr && last.task == id && last.cancelled) {
+    TaskView view;  // repeated, and nothing else is known any more
+    view.id = id;
+    view.state = TaskState::kEnded;
+    view.outcome = Outcome::kCancelled;
+    return view;
+  }
   if (task == nullptr) return UnknownTask(id);
   if (task->state == TaskState::kEnded && task->outcome == Outcome::kCancelled) return ViewOf(*task);
   if (task->state == TaskState::kEnded || task->state == TaskState::kDead) {
@@ -306,6 +328,7 @@ absl::StatusOr<TaskView> Broker::CancelTask(TaskId id) {
   view.state = TaskState::kEnded;
   view.outcome = Outcome::kCancelled;
   view.token = {};
+  (*completed_)[Raw(id) % kCompletedSlots] = {.task = id, .token = {}, .cancelled = true};
   End(task, Outcome::kCancelled, {}, {});
   Dispatch(queue);
   return view;

@@ -57,7 +57,7 @@ struct Reply {
   std::vector<uint32_t> existing;              // Put: places in task_ids
   Durability durability = Durability::kFsync;  // Put: what it survives
   std::vector<Delivery> deliveries;            // Get
-  uint64_t count = 0;                          // Purge
+  uint64_t count = 0;                          // purges and retries of dead tasks
   std::unique_ptr<ResultNotice> result;        // GetResult
   Name queue, handler;                         // GetResult
 };

@@ -21,7 +21,8 @@ struct Limits {
   uint32_t parked_calls_max = 100'000;       // in total
   uint32_t producer_tags_max = 1 << 20;      // unacknowledged puts of one producer
   uint32_t producers_detached_max = 10'000;  // without a stream; the oldest go first
-  uint32_t keys_max = 1 << 20;  // unique keys and request ids; puts with one beyond it are refused
+  uint32_t keys_max = 1 << 20;      // unique keys and request ids; puts with one beyond it are refused
+  uint32_t sweep_per_round = 8192;  // tasks that a purge or the like goes through in one round
   uint64_t journal_bytes_min = 64ull << 20;  // a journal below this is left alone
 };
 

@@ -44,6 +44,7 @@ class Queue {
   QueueOptions options;
   bool closed = false;
   bool paused = false;
+  bool deleting = false;  // found by nobody, gone when its tasks are
 
   ReadyLine ready;
   TaskList delayed;

@@ -12,8 +12,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "server/core/task_pool.h"
 
 namespace joinq::core {
@@ -37,19 +39,35 @@ class ReadyLine {
   const Task* Oldest() const;
   // Only while empty.
   void set_order(Order order) { order_ = order; }
-  void set_ageing(uint32_t ageing_ms) { ageing_ms_ = ageing_ms; }
+  void set_ageing(uint32_t ageing_ms);
 
  private:
-  int64_t PlaceOf(const Task* task) const {
-    return task->when.time_since_epoch().count() + int64_t{task->policy().priority} * ageing_ms_;
+  // A level's tasks stand by when they became ready, so that its head is the first of it
+  // in every respect. `head` is the head's `when` as the sets have it.
+  struct Level {
+    explicit Level(const TaskPool* pool) : list(pool) {}
+    TaskList list;
+    Time head{};
+  };
+  using Levels = absl::btree_map<int16_t, Level>;
+
+  int64_t PlaceOf(Time when, int16_t priority) const {
+    return when.time_since_epoch().count() + int64_t{priority} * ageing_ms_;
   }
+  int64_t PlaceOf(const Task* task) const { return PlaceOf(task->when, task->policy().priority); }
+  void Enter(Levels::iterator level);
+  void Leave(Levels::iterator level);
 
   const TaskPool* pool_;
   Order order_;
   uint32_t ageing_ms_;
   uint64_t size_ = 0;
-  TaskList single_;                            // kFifo, kLifo: the front is next
-  absl::btree_map<int16_t, TaskList> levels_;  // kPriority: by priority, none empty
+  TaskList single_;  // kFifo, kLifo: the front is next
+  // kPriority: by priority, none empty; and these in the order of their heads, by place
+  // and by age, so that finding the next one costs little however many there are.
+  Levels levels_;
+  absl::btree_set<std::pair<int64_t, int16_t>> by_place_;
+  absl::btree_set<std::pair<Time, int16_t>> by_age_;
 };
 
 }  // namespace joinq::core

@@ -377,9 +377,7 @@ void Restorer::LineUp(Task* task, Time now) {
     }
     default:
       // Ready since its put or its last retry, as far as is known.
-      broker_->MakeReady(task, /*back_again=*/false);
-      task->when = when == Time{} ? now : std::min(now, when);
-      return;
+      return broker_->MakeReady(task, /*back_again=*/false, when == Time{} ? now : std::min(now, when));
   }
 }
 
@@ -417,7 +415,7 @@ void Restorer::Finish(Time now, bool records_missing) {
   for (auto& [id, producer] : broker_->producers_) {
     producer->ends = now + broker_->limits_.producer_grace;
     broker_->timers_.Add(producer->ends, TimerKind::kProducer, id);
-    broker_->detached_producers_.emplace_back(id, producer->ends);
+    broker_->detached_producers_.emplace(producer->ends, id);
   }
   for (auto& [name, queue] : broker_->queues_) {
     if (!records_missing && queue->options.durability != Durability::kMemory) continue;

@@ -99,9 +99,10 @@ struct Task {
   TaskState state : 3 = TaskState::kNew;
   Outcome outcome : 3 = Outcome::kUnfinished;
   bool has_row : 1 = false;
-  bool evicted : 1 = false;  // the payload is in its row only
-  bool loading : 1 = false;  // and has been asked for
-  bool fresh : 1 = false;    // never leased in this epoch
+  bool evicted : 1 = false;    // the payload is in its row only
+  bool loading : 1 = false;    // and has been asked for
+  bool read_back : 1 = false;  // it came, and the task has stood in its line since
+  bool fresh : 1 = false;      // never leased in this epoch
 
   Queue* queue() const { return shape->queue; }
   const TaskPolicy& policy() const { return shape->policy; }

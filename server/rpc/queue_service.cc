@@ -203,32 +203,30 @@ void ServeQueues(CoreLoop* loop, Service* service) {
       kNothingToFill);
   ServeUnary<v1::RetryDeadRequest, v1::RetryDeadResponse>(
       loop, on(&Service::RequestRetryDead, service),
-      [=](core::CallerId, const v1::RetryDeadRequest& request, v1::RetryDeadResponse* response) -> Answer {
-        auto retried = broker->RetryDead(request.queue(), request.limit());
-        if (retried.ok()) response->set_retried(*retried);
-        return retried.status();
+      [=](core::CallerId caller, const v1::RetryDeadRequest& request, v1::RetryDeadResponse*) -> Answer {
+        broker->RetryDead(caller, request.queue(), request.limit());
+        return std::nullopt;
       },
-      kNothingToFill);
+      [](core::Reply& reply, v1::RetryDeadResponse* response) { response->set_retried(reply.count); });
   ServeUnary<v1::PurgeDeadRequest, v1::PurgeDeadResponse>(
       loop, on(&Service::RequestPurgeDead, service),
-      [=](core::CallerId, const v1::PurgeDeadRequest& request, v1::PurgeDeadResponse* response) -> Answer {
-        auto purged = broker->PurgeDead(request.queue());
-        if (purged.ok()) response->set_purged(*purged);
-        return purged.status();
+      [=](core::CallerId caller, const v1::PurgeDeadRequest& request, v1::PurgeDeadResponse*) -> Answer {
+        broker->PurgeDead(caller, request.queue());
+        return std::nullopt;
       },
-      kNothingToFill);
+      [](core::Reply& reply, v1::PurgeDeadResponse* response) { response->set_purged(reply.count); });
   ServeUnary<v1::PurgeRequest, v1::PurgeResponse>(
       loop, on(&Service::RequestPurge, service),
-      [=](core::CallerId, const v1::PurgeRequest& request, v1::PurgeResponse* response) -> Answer {
-        auto cancelled = broker->PurgeQueue(request.queue());
-        if (cancelled.ok()) response->set_cancelled(*cancelled);
-        return cancelled.status();
+      [=](core::CallerId caller, const v1::PurgeRequest& request, v1::PurgeResponse*) -> Answer {
+        broker->PurgeQueue(caller, request.queue());
+        return std::nullopt;
       },
-      kNothingToFill);
+      [](core::Reply& reply, v1::PurgeResponse* response) { response->set_cancelled(reply.count); });
   ServeUnary<v1::DeleteQueueRequest, v1::DeleteQueueResponse>(
       loop, on(&Service::RequestDeleteQueue, service),
-      [=](core::CallerId, const v1::DeleteQueueRequest& request, v1::DeleteQueueResponse*) -> Answer {
-        return broker->DeleteQueue(request.queue(), request.force());
+      [=](core::CallerId caller, const v1::DeleteQueueRequest& request, v1::DeleteQueueResponse*) -> Answer {
+        broker->DeleteQueue(caller, request.queue(), request.force());
+        return std::nullopt;
       },
       kNothingToFill);
 }

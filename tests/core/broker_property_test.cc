@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -180,7 +181,7 @@ class Model {
     }
   }
   void Retry() {
-    core_.Do([&](Broker& broker) { RC_ASSERT(broker.RetryDead("q", 0).ok()); });
+    core_.Do([&](Broker& broker) { RC_ASSERT(joinq::testing::RetryDead(broker, "q", 0).ok()); });
     for (auto& [id, task] : tasks_) {
       if (task.state != ModelTask::kDead) continue;
       task.state = ModelTask::kReady;

@@ -107,6 +107,23 @@ TEST(LeaseOverRestart, AYoungerOneIsReclaimedAsLongAsNobodyGotTheTask) {
   EXPECT_TRUE(core.Done("q", taken).ok());
 }
 
+TEST(LeaseOverRestart, OneWhoseTaskWasDelayedBeforeIsReclaimedBeforeTheFirstTick) {
+  CoreHarness core;
+  core.Do([](Broker& broker) {
+    EXPECT_TRUE(broker.AttachWorker(CallerId{1}, Worker(7), {}).ok());
+    broker.WorkerCredit(CallerId{1}, 1);
+  });
+  PutSpec spec = core.Spec("q");
+  spec.delay_ms = 1000;
+  core.Put(spec, "x");
+  auto effects = core.Advance(1000);
+  ASSERT_EQ(effects.deliveries.size(), 1u);
+  const Delivery taken = effects.deliveries[0];
+  core.Restart();  // the disk has it as delayed, and its time has come
+  EXPECT_TRUE(Reattach(core, CallerId{2}, 7, taken).lost.empty());
+  EXPECT_TRUE(core.Done("q", taken).ok());
+}
+
 TEST(LeaseOverRestart, OneThatSomebodyGotMeanwhileIsLost) {
   CoreHarness core;
   const Delivery taken = HandOut(core, CallerId{1}, 7);
@@ -227,6 +244,45 @@ TEST_F(Budget, AParkedGetIsServedOnceThePayloadIsRead) {
   auto effects = core_.Do([](Broker& broker) { EXPECT_TRUE(broker.PauseQueue("q", false).ok()); });
   ASSERT_NE(testing::ReplyTo(effects, CallerId{5}), nullptr);
   EXPECT_EQ(testing::ReplyTo(effects, CallerId{5})->deliveries.at(0).payload.view(), Body(0));
+}
+
+TEST_F(Budget, WhatIsReadAheadForManyQueuesStaysWithinABound) {
+  Limits limits;
+  limits.memory_budget_bytes = 64 << 10;
+  limits.journal_bytes_min = 4096;
+  CoreHarness core(limits);
+  const auto name = [](int q) { return "q" + std::to_string(q); };
+  for (int q = 0; q < 50; ++q) {
+    core.Create(name(q));
+    for (int i = 0; i < 100; ++i) core.Put(name(q), std::string(1000, 'x'));
+  }
+  core.Create("other");
+  const auto churn = [&] {
+    for (int i = 0; i < 200; ++i) {
+      core.Put("other", std::string(1000, 'x'));
+      EXPECT_TRUE(core.Done("other", core.Get("other").at(0)).ok());
+    }
+  };
+  churn();
+  ASSERT_LT(core.broker().resident_bytes(), 100u << 10);
+  // Every queue once, so that each reads ahead; then nobody comes again.
+  for (int round = 0; round < 3; ++round) {
+    for (int q = 0; q < 50; ++q) {
+      const auto got = core.Get(name(q));
+      for (const Delivery& each : got) EXPECT_TRUE(core.Done(name(q), each).ok());
+    }
+    EXPECT_LT(core.broker().resident_bytes(), 2u * (64 << 10));
+  }
+  // And one that is wanted in earnest is read far ahead all the same.
+  int tasks = 0, reads = 0;
+  while (core.Stats("q7").ready > 0) {
+    const auto got = core.Get("q7", 10);
+    tasks += static_cast<int>(got.size());
+    reads += got.empty();
+    for (const Delivery& each : got) EXPECT_TRUE(core.Done("q7", each).ok());
+  }
+  EXPECT_GE(tasks, 97);
+  EXPECT_LT(reads, 10);
 }
 
 TEST(Disk, WhenItIsLowPutsAreRefusedAndCompletionsAreNot) {

@@ -152,6 +152,23 @@ TEST(Lease, AFailedAttemptWaitsItsBackoffAndStaysUnfinished) {
   EXPECT_EQ(core.Get("q").size(), 1u);
 }
 
+TEST(Lease, ATaskThatIsReleasedAfterItsTimeToLiveEnds) {
+  CoreHarness core;
+  core.Create("q");
+  PutSpec spec = core.Spec("q");
+  spec.ttl_ms = 1000;
+  core.Put(spec, "a");
+  const Delivery got = core.Get("q", 1, 60'000).at(0);
+  core.Advance(2000);
+  core.Do([&](Broker& broker) {
+    const LeaseRef lease{got.task, got.token};
+    EXPECT_TRUE(broker.Release("q", {&lease, 1}, 0).ok());
+  });
+  core.Advance(1);
+  EXPECT_EQ(core.Stats("q").unfinished(), 0u);
+  EXPECT_EQ(core.Stats("q").expired_total, 1u);
+}
+
 TEST(Lease, AReleaseCostsNothing) {
   CoreHarness core;
   core.Create("q");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -118,7 +119,9 @@ class Model {
   }
 
   void Purge(const std::string& queue) {
-    core_.Do([&](Broker& broker) { EXPECT_EQ(*broker.PurgeQueue(queue), queues_[queue].ready.size()); });
+    core_.Do([&](Broker& broker) {
+      EXPECT_EQ(*joinq::testing::Purge(broker, queue), queues_[queue].ready.size());
+    });
     queues_[queue].cancelled += queues_[queue].ready.size();
     queues_[queue].ready.clear();
   }

@@ -1,5 +1,6 @@
 #include "common/names.h"
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -207,7 +208,7 @@ TEST(ParkedJoin, EveryWayOutOfUnfinishedWakesIt) {
     core.Do([](Broker& broker) { broker.Join(CallerId{31}, "q", 0, false); });
     Effects effects;
     if (std::string(way) == "purge") {
-      effects = core.Do([](Broker& broker) { EXPECT_TRUE(broker.PurgeQueue("q").ok()); });
+      effects = core.Do([](Broker& broker) { EXPECT_TRUE(joinq::testing::Purge(broker, "q").ok()); });
     } else if (std::string(way) == "dead") {
       auto got = core.Get("q");
       const LeaseRef lease{got[0].task, got[0].token};

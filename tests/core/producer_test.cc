@@ -118,6 +118,38 @@ TEST_F(ProducerTest, WatchedResultsComeOnTheStreamAndOnTheNextOneIfAskedFor) {
   ASSERT_NE(effects.results[1].error, nullptr);
 }
 
+TEST(ProducerLimit, OneThatComesAndGoesDoesNotPushOutOthers) {
+  Limits limits;
+  limits.producers_detached_max = 3;
+  CoreHarness core(limits);
+  core.Create("q");
+  const auto put = [&](uint64_t producer, CallerId stream) {
+    auto effects = core.Do([&](Broker& broker) {
+      EXPECT_TRUE(broker.AttachProducer(stream, producer, "p").ok());
+      std::vector<NewTask> tasks(1);
+      tasks[0].tag = 1;
+      broker.PutStream(stream, core.Spec("q"), tasks);
+    });
+    return effects.put_acks.at(0).task;
+  };
+  const TaskId quiet = put(1, CallerId{10});
+  core.Do([](Broker& broker) { broker.CallerGone(CallerId{10}); });
+  for (uint64_t i = 0; i < 20; ++i) {
+    put(2, CallerId{100 + i});
+    core.Advance(1);
+    core.Do([&](Broker& broker) { broker.CallerGone(CallerId{100 + i}); });
+  }
+  EXPECT_EQ(put(1, CallerId{11}), quiet) << "its put was forgotten, and is two tasks now";
+  // But there is a bound.
+  core.Do([](Broker& broker) { broker.CallerGone(CallerId{11}); });
+  for (uint64_t i = 0; i < 5; ++i) {
+    core.Advance(1);
+    put(20 + i, CallerId{200 + i});
+    core.Do([&](Broker& broker) { broker.CallerGone(CallerId{200 + i}); });
+  }
+  EXPECT_NE(put(1, CallerId{12}), quiet);
+}
+
 TEST_F(ProducerTest, IsForgottenLongAfterItsStreamEndedButNotBefore) {
   auto first = Send(core, kStream, core.Spec("q"), Tagged({1}));
   core.Do([](Broker& broker) { broker.CallerGone(kStream); });

@@ -1,5 +1,6 @@
 #include "common/names.h"
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -77,8 +78,8 @@ TEST(Queue, UnknownOneIsNotFoundEverywhere) {
   core.Do([](Broker& broker) {
     EXPECT_EQ(broker.GetQueue("nope").status().code(), absl::StatusCode::kNotFound);
     EXPECT_EQ(broker.CloseQueue("nope").code(), absl::StatusCode::kNotFound);
-    EXPECT_EQ(broker.PurgeQueue("nope").status().code(), absl::StatusCode::kNotFound);
-    EXPECT_EQ(broker.DeleteQueue("nope", true).code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(joinq::testing::Purge(broker, "nope").status().code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(joinq::testing::Delete(broker, "nope", true).code(), absl::StatusCode::kNotFound);
     broker.Join(CallerId{1}, "nope", 0, false);
     broker.Get(CallerId{2}, "nope", {});
     PutSpec spec;
@@ -139,7 +140,7 @@ TEST(Queue, PurgeCancelsWhatWaitsAndLeavesWhatIsLeased) {
   core.Put(delayed, "later");
   auto got = core.Get("q");
   core.Do([](Broker& broker) {
-    auto cancelled = broker.PurgeQueue("q");
+    auto cancelled = joinq::testing::Purge(broker, "q");
     ASSERT_TRUE(cancelled.ok());
     EXPECT_EQ(*cancelled, 3u);
   });
@@ -153,10 +154,10 @@ TEST(Queue, DeleteNeedsForceWhileTasksAreUnfinishedAndWakesEveryone) {
   core.Create("q");
   core.Put("q", "x");
   core.Do([](Broker& broker) {
-    EXPECT_EQ(broker.DeleteQueue("q", false).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(joinq::testing::Delete(broker, "q", false).code(), absl::StatusCode::kFailedPrecondition);
     broker.Join(CallerId{5}, "q", 0, false);
   });
-  auto effects = core.Do([](Broker& broker) { EXPECT_TRUE(broker.DeleteQueue("q", true).ok()); });
+  auto effects = core.Do([](Broker& broker) { EXPECT_TRUE(joinq::testing::Delete(broker, "q", true).ok()); });
   ASSERT_NE(ReplyTo(effects, CallerId{5}), nullptr);
   EXPECT_EQ(ReplyTo(effects, CallerId{5})->status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(core.broker().task_count(), 0u);

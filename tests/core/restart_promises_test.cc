@@ -113,6 +113,42 @@ TEST(RestartPromises, AQueueThatCameFromMemoryAddsUp) {
   EXPECT_EQ(core.Stats("q").unfinished(), 0u);
 }
 
+TEST(RestartPromises, TheUniqueKeyOfADeadTaskIsFreeThoughItsPayloadWasOnDiskOnly) {
+  Limits limits;
+  limits.journal_bytes_min = 4096;
+  limits.memory_budget_bytes = 16 << 10;
+  CoreHarness core{limits};
+  core.Create("q");
+  core.Create("filler");
+  const auto put = [&] {
+    auto effects = core.Do([&](Broker& broker) {
+      PutSpec spec = core.Spec("q");
+      spec.unique_scope = UniqueScope::kUnfinished;
+      std::vector<NewTask> tasks(1);
+      tasks[0].payload = Blob(std::string(1000, 'a'));
+      tasks[0].unique_key = "key";
+      broker.Put(CallerId{5}, spec, std::move(tasks));
+    });
+    return effects.replies.at(0).task_ids.at(0);
+  };
+  const auto fill = [&](int tasks) {
+    for (int i = 0; i < tasks; ++i) core.Put("filler", std::string(1000, 'z'));
+  };
+  fill(20);
+  const TaskId first = put();
+  fill(60);
+  ASSERT_TRUE(core.broker().GetTask(first)->evicted);
+  const Delivery got = core.Get("q", 1, 600'000).at(0);
+  core.Advance(3000);  // the lease is marked on disk
+  core.Restart();
+  TaskError error;
+  error.final = true;
+  EXPECT_TRUE(core.Fail("q", got, error).ok());
+  fill(60);
+  core.Restart();
+  EXPECT_NE(put(), first) << "the key still stands for a dead task";
+}
+
 TEST(RestartPromises, ADeathCountsThoughTheDeadOneIsGone) {
   CoreHarness core(SmallJournal());
   core.Create("q", {.dead_max = 1});

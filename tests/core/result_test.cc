@@ -79,6 +79,8 @@ TEST_F(ResultTest, CanBeForgottenEarlyByReaderAndProducer) {
     broker.ForgetResults(CallerId{9}, ids);
   });
   EXPECT_EQ(core.broker().task_count(), 0u);
+  core.Restart();
+  EXPECT_EQ(core.broker().task_count(), 0u) << "forgotten, and back after a restart";
 }
 
 TEST_F(ResultTest, IsToldToWhoWaitsEvenIfItIsNotKept) {

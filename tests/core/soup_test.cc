@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -158,9 +159,9 @@ class Soup {
         break;
       }
       case 15:
-        if (Draw(6) == 0) (void)broker.PurgeQueue(queue);
+        if (Draw(6) == 0) (void)joinq::testing::Purge(broker, queue);
         if (Draw(25) == 0) (void)broker.CloseQueue(queue);
-        if (Draw(10) == 0) (void)broker.DeleteQueue(queue, Draw(2) == 0);
+        if (Draw(10) == 0) (void)joinq::testing::Delete(broker, queue, Draw(2) == 0);
         break;
       case 16:
         broker.GetResult(AnyCaller(), TaskId{1 + Draw(200)}, static_cast<uint32_t>(Draw(500)), Draw(2) == 0);

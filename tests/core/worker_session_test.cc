@@ -1,4 +1,5 @@
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -162,10 +163,22 @@ TEST(Worker, IsToldWhenWhatItHoldsIsDeleted) {
   Attach(core, CallerId{1}, Profile(1), 1);
   auto put =
       core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
-  auto effects = core.Do([](Broker& broker) { EXPECT_TRUE(broker.DeleteQueue("q", true).ok()); });
+  auto effects = core.Do([](Broker& broker) { EXPECT_TRUE(joinq::testing::Delete(broker, "q", true).ok()); });
   ASSERT_EQ(effects.cancels.size(), 1u);
   EXPECT_EQ(effects.cancels[0].lease.task, put.deliveries[0].task);
   EXPECT_EQ(core.broker().ListWorkers()[0].leases, 0u);
+}
+
+TEST(Worker, GoesOnWithAQueueThatWasDeletedAndMadeAnew) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 1);
+  core.Do([](Broker& broker) {
+    EXPECT_TRUE(joinq::testing::Delete(broker, "q", true).ok());
+    EXPECT_TRUE(broker.CreateQueue("q", {}, false).ok());
+  });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(1)); });
+  EXPECT_EQ(effects.deliveries.size(), 1u);
 }
 
 TEST(Worker, BadHelloIsRefusedByField) {

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/sim/peers.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::sim {
 namespace {
@@ -121,7 +122,7 @@ class OperatorPeer final : public Peer {
   void RetryDead(const std::string& queue, uint64_t limit) {
     Ask([this, queue, limit](core::Broker& broker) {
       const auto dead = world_->oracle().TasksOf(queue, {TaskState::kDead});
-      auto retried = broker.RetryDead(queue, limit);
+      auto retried = joinq::testing::RetryDead(broker, queue, limit);
       if (retried.ok() && *retried > 0) {
         for (TaskId id : dead) world_->oracle().Retried(id);
       }
@@ -158,7 +159,7 @@ class OperatorPeer final : public Peer {
     Ask([this, queue](core::Broker& broker) {
       Oracle& oracle = world_->oracle();
       const auto waiting = oracle.TasksOf(queue, {TaskState::kDelayed, TaskState::kReady});
-      auto purged = broker.PurgeQueue(queue);
+      auto purged = joinq::testing::Purge(broker, queue);
       if (!purged.ok()) return purged.status();
       world_->Trace("purge %s: %zu tasks", queue.c_str(), waiting.size());
       if (*purged != waiting.size()) oracle.Violation("a purge counts other tasks than those that waited");
@@ -173,7 +174,7 @@ class OperatorPeer final : public Peer {
     Ask([this, queue](core::Broker& broker) {
       Oracle& oracle = world_->oracle();
       const auto dead = oracle.TasksOf(queue, {TaskState::kDead});
-      auto purged = broker.PurgeDead(queue);
+      auto purged = joinq::testing::PurgeDead(broker, queue);
       if (!purged.ok()) return purged.status();
       for (TaskId id : dead) {
         oracle.MayEnd(id);
@@ -187,7 +188,7 @@ class OperatorPeer final : public Peer {
       Oracle& oracle = world_->oracle();
       const auto tasks = oracle.TasksOf(queue, {TaskState::kDelayed, TaskState::kReady, TaskState::kLeased,
                                                 TaskState::kDead, TaskState::kEnded});
-      const absl::Status status = broker.DeleteQueue(queue, force);
+      const absl::Status status = joinq::testing::Delete(broker, queue, force);
       world_->Trace("delete %s: %s", queue.c_str(), status.ToString().c_str());
       if (!status.ok()) return status;
       oracle.QueueDeleting(queue);

@@ -1,0 +1,167 @@
+// Purge, retry and purge of the dead, delete: bounded work a round, answered at the end.
+#include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
+
+namespace joinq::core {
+namespace {
+
+using testing::CoreHarness;
+using testing::ReplyTo;
+
+constexpr CallerId kCaller{77};
+
+class Sweep : public ::testing::Test {
+ protected:
+  static Limits Few() {
+    Limits limits;
+    limits.sweep_per_round = 4;
+    return limits;
+  }
+  Sweep() : core_(Few()) { core_.Create("q"); }
+  void PutMany(int count) {
+    for (int i = 0; i < count; ++i) core_.Put("q", std::to_string(i));
+  }
+  // Rounds until `caller` has its answer: how many.
+  int RoundsUntilAnswered(CallerId caller, Reply* answer) {
+    for (int rounds = 1; rounds < 100; ++rounds) {
+      EXPECT_EQ(core_.next_tick, core_.now) << "the rest has to wait for something else to happen";
+      auto effects = core_.Do([](Broker&) {});
+      for (Reply& reply : effects.replies) {
+        if (reply.to != caller) continue;
+        *answer = std::move(reply);
+        return rounds;
+      }
+    }
+    ADD_FAILURE() << "never answered";
+    return 0;
+  }
+  CoreHarness core_;
+};
+
+TEST_F(Sweep, APurgeGoesOnRoundByRoundBesideOtherWork) {
+  PutMany(30);
+  core_.Create("other");
+  core_.Put("other", "x");
+  auto effects = core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
+  EXPECT_EQ(ReplyTo(effects, kCaller), nullptr);
+  EXPECT_GT(core_.Stats("q").ready, 20u);
+  EXPECT_EQ(core_.Get("other").size(), 1u);
+  Reply answer;
+  EXPECT_GT(RoundsUntilAnswered(kCaller, &answer), 3);
+  EXPECT_TRUE(answer.status.ok());
+  EXPECT_EQ(answer.count, 30u);
+  EXPECT_EQ(core_.Stats("q").cancelled_total, 30u);
+}
+
+TEST_F(Sweep, WhatIsPutMeanwhileStays) {
+  PutMany(12);
+  core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
+  const TaskId late = core_.Put("q", "late");
+  Reply answer;
+  if (core_.next_tick == core_.now) RoundsUntilAnswered(kCaller, &answer);
+  EXPECT_EQ(core_.Stats("q").ready, 1u);
+  EXPECT_TRUE(core_.broker().GetTask(late).ok());
+}
+
+TEST_F(Sweep, ThoseWhoAskedLaterWaitTheirTurn) {
+  PutMany(20);
+  core_.Create("small");
+  core_.Put("small", "x");
+  core_.Do([](Broker& broker) {
+    broker.PurgeQueue(kCaller, "q");
+    broker.PurgeQueue(CallerId{78}, "small");
+  });
+  Reply answer;
+  RoundsUntilAnswered(CallerId{78}, &answer);
+  EXPECT_EQ(answer.count, 1u);
+  EXPECT_EQ(core_.Stats("q").ready, 0u);
+}
+
+TEST_F(Sweep, OneWhoseCallerIsGoneGoesOnUnheard) {
+  PutMany(20);
+  core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
+  core_.Do([](Broker& broker) { broker.CallerGone(kCaller); });
+  while (core_.next_tick == core_.now) {
+    EXPECT_EQ(ReplyTo(core_.Do([](Broker&) {}), kCaller), nullptr);
+  }
+  EXPECT_EQ(core_.Stats("q").ready, 0u);
+}
+
+TEST_F(Sweep, AShutdownAnswersIt) {
+  PutMany(20);
+  core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
+  auto effects = core_.Do([](Broker& broker) { broker.Shutdown(); });
+  ASSERT_NE(ReplyTo(effects, kCaller), nullptr);
+  EXPECT_EQ(ReplyTo(effects, kCaller)->status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(Sweep, AQueueThatIsBeingDeletedIsGoneAtOnceAndItsNameFreeAtTheEnd) {
+  PutSpec spec = core_.Spec("q");
+  spec.policy.result_ttl_ms = 60'000;
+  for (int i = 0; i < 10; ++i) {
+    core_.Put(spec, "x");
+    EXPECT_TRUE(core_.Done("q", core_.Get("q")[0], "kept").ok());
+  }
+  PutMany(20);
+  const Delivery held = core_.Get("q", 1, 60'000).at(0);
+  auto effects = core_.Do([](Broker& broker) { broker.DeleteQueue(kCaller, "q", true); });
+  EXPECT_EQ(ReplyTo(effects, kCaller), nullptr);
+  EXPECT_TRUE(absl::IsNotFound(core_.broker().GetQueue("q").status()));
+  bool more = false;
+  EXPECT_TRUE(core_.broker().ListQueues("", "", 10, &more).empty());
+  EXPECT_FALSE(core_.Done("q", held).ok());
+  core_.Do([](Broker& broker) {
+    EXPECT_TRUE(absl::IsUnavailable(broker.CreateQueue("q", {}, true).status()));
+    EXPECT_TRUE(absl::IsNotFound(joinq::testing::Purge(broker, "q").status()));
+  });
+  Reply answer;
+  RoundsUntilAnswered(kCaller, &answer);
+  EXPECT_TRUE(answer.status.ok());
+  EXPECT_EQ(core_.broker().task_count(), 0u);
+  core_.Create("q");
+  EXPECT_EQ(core_.Stats("q").put_total, 0u);
+  core_.Restart();
+  EXPECT_EQ(core_.Stats("q").put_total, 0u);
+  EXPECT_EQ(core_.broker().task_count(), 0u);
+}
+
+TEST_F(Sweep, ADeleteEndsTheOthersOfItsQueue) {
+  PutMany(20);
+  core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
+  auto effects = core_.Do([](Broker& broker) { broker.DeleteQueue(CallerId{78}, "q", true); });
+  ASSERT_NE(ReplyTo(effects, kCaller), nullptr);
+  EXPECT_TRUE(absl::IsNotFound(ReplyTo(effects, kCaller)->status));
+  Reply answer;
+  RoundsUntilAnswered(CallerId{78}, &answer);
+  EXPECT_TRUE(answer.status.ok());
+}
+
+TEST_F(Sweep, ARestartCutsADeletionShortAndLosesNothingElse) {
+  PutMany(20);
+  core_.Create("other");
+  core_.Put("other", "x");
+  core_.Do([](Broker& broker) { broker.DeleteQueue(kCaller, "q", true); });
+  core_.Restart();
+  EXPECT_GT(core_.Stats("q").ready, 0u);
+  EXPECT_LT(core_.Stats("q").ready, 20u);
+  EXPECT_EQ(core_.Stats("other").ready, 1u);
+}
+
+TEST_F(Sweep, DeadTasksGoBackToWorkRoundByRound) {
+  PutSpec spec = core_.Spec("q");
+  spec.policy.max_attempts = 1;
+  for (int i = 0; i < 20; ++i) {
+    core_.Put(spec, "x");
+    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
+  }
+  ASSERT_EQ(core_.Stats("q").dead_kept, 20u);
+  core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 15); });
+  Reply answer;
+  RoundsUntilAnswered(kCaller, &answer);
+  EXPECT_EQ(answer.count, 15u);
+  EXPECT_EQ(core_.Stats("q").ready, 15u);
+  EXPECT_EQ(core_.Stats("q").dead_kept, 5u);
+}
+
+}  // namespace
+}  // namespace joinq::core
