@@ -244,5 +244,25 @@ TEST(CallLog, KeepsWhatWasAnsweredAndWhatWasCutOff) {
   EXPECT_GE(read[2].end, read[2].start);
 }
 
+TEST(CallLog, TellsWhatItsConsumerHolds) {
+  const std::vector<Operation> operations = {
+      Put(1, 10, 1, 2),
+      Delivery(1, 10, kFirst, 3, 4),
+      Done(10, kFirst, 5, 6),
+      Delivery(2, 20, kFirst, 3, 4),
+      Done(20, kFirst, 5, 6, Answer::kUnknown),  // the broker may have taken it
+      Delivery(3, 30, kFirst, 3, 4),
+      Done(30, kFirst, 5, 6, Answer::kRefused),
+      Delivery(3, 30, kSecond, 7, 8),  // once more
+      Delivery(4, 40, kFirst, 7, 8),
+  };
+  const auto held = HeldAtTheEnd(operations);
+  ASSERT_EQ(held.size(), 2u);
+  EXPECT_EQ(held[0].task, 30u);
+  EXPECT_EQ(held[0].token, kSecond);
+  EXPECT_EQ(held[1].task, 40u);
+  EXPECT_TRUE(HeldAtTheEnd({}).empty());
+}
+
 }  // namespace
 }  // namespace joinq::testing

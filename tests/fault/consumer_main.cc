@@ -1,7 +1,9 @@
 // A consumer in a process of its own, to be stopped and killed: takes tasks and finishes
-// them until it dies. Usage: fault_consumer BROKER QUEUE LOG SEED
+// them until it dies. Usage: fault_consumer BROKER QUEUE LOG SEED session|lease
+// The last word: what it holds tasks by.
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "joinq/client.h"
@@ -11,8 +13,9 @@
 
 int main(int argc, char** argv) {
   using joinq::testing::Operation;
-  if (argc != 5) {
-    std::fprintf(stderr, "usage: fault_consumer BROKER QUEUE LOG SEED\n");
+  const std::string by = argc == 6 ? argv[5] : "";
+  if (by != "session" && by != "lease") {
+    std::fprintf(stderr, "usage: fault_consumer BROKER QUEUE LOG SEED session|lease\n");
     return 2;
   }
   joinq::testing::CallLog log(argv[3]);
@@ -22,7 +25,12 @@ int main(int argc, char** argv) {
   for (;;) {
     std::vector<joinq::Task> tasks;
     const auto count = static_cast<uint32_t>(1 + joinq::testing::Below(random, 20));
-    const auto got = joinq::testing::Call([&] { tasks = queue.get_batch(count, joinq::Millis(1'000)); });
+    const joinq::Millis patience(1'000);
+    const auto got = joinq::testing::Call([&] {
+      // 0: the queue's lease time.
+      tasks = by == "session" ? queue.get_batch(count, patience)
+                              : queue.get_batch(count, patience, joinq::Millis(0));
+    });
     std::vector<Operation> calls;
     for (const joinq::Task& task : tasks) {
       calls.push_back({Operation::Kind::kDelivery,

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <tuple>
 #include <utility>
@@ -135,6 +136,19 @@ std::vector<Operation> ReadCallLog(const std::string& path) {
   // A call that was cut off ended with its process at the latest.
   for (const auto& [key, index] : open) operations[index].end = std::max(last, operations[index].start);
   return operations;
+}
+
+std::vector<Operation> HeldAtTheEnd(const std::vector<Operation>& operations) {
+  std::set<std::pair<uint64_t, Token>> tried;
+  for (const Operation& o : operations) {
+    if (o.kind != Kind::kDelivery) tried.insert({o.task, o.token});
+  }
+  std::vector<Operation> held;
+  for (const Operation& o : operations) {
+    if (o.kind == Kind::kDelivery && o.answer == Answer::kOk && !tried.contains({o.task, o.token}))
+      held.push_back(o);
+  }
+  return held;
 }
 
 }  // namespace joinq::testing

@@ -112,4 +112,7 @@ class CallLog {
 // Reads what a CallLog wrote; a torn last line counts as not written.
 std::vector<Operation> ReadCallLog(const std::string& path);
 
+// The deliveries that their consumer has not tried to finish in any way.
+std::vector<Operation> HeldAtTheEnd(const std::vector<Operation>& operations);
+
 }  // namespace joinq::testing

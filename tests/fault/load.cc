@@ -21,6 +21,16 @@ Operation LeaseCall(Kind kind, const Task& task, const Called& called) {
           called.start, called.end};
 }
 
+// The first few, for people.
+std::string WhatIsLeased(Client& client, const std::string& queue) {
+  std::string text;
+  for (const TaskInfo& task : client.task_page({.queue = queue, .state = TaskState::leased}, 0, 5).tasks) {
+    text += "\n  " + task.lease.to_string() + " by \"" + task.holder + "\", delivery " +
+            std::to_string(task.deliveries) + (task.when.has_value() ? ", with an end" : ", without end");
+  }
+  return text;
+}
+
 // Each of the tasks with one call of its own.
 void EachWith(Kind kind, const std::vector<Task>& tasks, Tape* tape,
               const std::function<void(const Task&)>& call) {
@@ -128,7 +138,12 @@ void Load::Consume(int index) {
   while (consuming_) {
     std::vector<Task> tasks;
     const auto count = static_cast<uint32_t>(1 + Below(random, options_.batch));
-    const Called got = Call([&] { tasks = queue.get_batch(count, kGetPatience); });
+    // By the client's session, or for the queue's lease time.
+    const bool by_session = Below(random, 2) == 0;
+    const Called got = Call([&] {
+      tasks =
+          by_session ? queue.get_batch(count, kGetPatience) : queue.get_batch(count, kGetPatience, Millis(0));
+    });
     for (const Task& task : tasks) tape->push_back(LeaseCall(Kind::kDelivery, task, got));
     if (!kept.empty() && Below(random, 10) == 0) {
       // Too late or not: the broker knows.
@@ -205,8 +220,8 @@ History Load::Finish(Millis deadline) {
     }
   }
   const QueueStats stats = queue.info().stats;
-  EXPECT_EQ(joined.answer, Answer::kOk)
-      << joined.error << "; " << stats.unfinished << " unfinished, " << stats.leased << " of them leased";
+  EXPECT_EQ(joined.answer, Answer::kOk) << joined.error << "; " << stats.unfinished << " unfinished, "
+                                        << stats.leased << " of them leased" << WhatIsLeased(client, name_);
   History history = recorder_->Take();
   history.left = std::move(left);
   return history;

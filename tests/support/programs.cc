@@ -118,6 +118,20 @@ void Program::Signal(int signal) const {
   if (pid_ != 0) ::kill(pid_, signal);
 }
 
+bool Program::Stop() const {
+  if (pid_ == 0) return false;
+  Signal(SIGSTOP);
+  siginfo_t info{};
+  // Its end is left for running() to find.
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
+         errno == EINTR) {
+  }
+  if (info.si_code != CLD_STOPPED) return false;
+  // Taken, so that the next stop is not mistaken for this one.
+  ::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WNOHANG);
+  return true;
+}
+
 int Program::Wait(std::chrono::milliseconds deadline) {
   return Eventually([this] { return !running(); }, deadline) ? status_ : -1;
 }

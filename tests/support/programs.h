@@ -46,6 +46,8 @@ class Program {
   pid_t pid() const { return pid_; }
   bool running();
   void Signal(int signal) const;
+  // SIGSTOP, and waits until none of its threads runs. False if it has ended.
+  bool Stop() const;
   // The exit status, 128 + signal, or -1 if it still runs at the deadline.
   int Wait(std::chrono::milliseconds deadline = 30s);
   std::string output() const;  // so far
