@@ -61,7 +61,7 @@ std::vector<std::string> Seeds() {
 }  // namespace joinq
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  joinq::fuzz::MaybeWriteSeeds(*argc, *argv, joinq::Seeds());
+  joinq::fuzz::MaybeWriteSeeds(*argc, *argv, joinq::Seeds);
   return 0;
 }
 

@@ -7,6 +7,28 @@
 namespace joinq {
 namespace {
 
+std::string Encoded(const TaskFrame& frame) {
+  std::string out;
+  EncodeTask(frame.header, frame.content_type, frame.payload, out);
+  return out;
+}
+
+std::string Encoded(ResultFrame frame) {
+  std::string out(PrepareResult(frame) - frame.payload.size(), '\0');
+  if (EncodeResultHead(frame, out.data()) != out.size()) std::abort();
+  return out.append(frame.payload);
+}
+
+// What was taken can be sent on, and is taken again as the same.
+template <typename Frame>
+void CheckRoundTrip(const Frame& frame, Parse (*take)(std::string_view&, Frame&)) {
+  const std::string once = Encoded(frame);
+  std::string_view in = once;
+  Frame again{};
+  if (take(in, again) != Parse::kFrame || !in.empty() || Encoded(again) != once) std::abort();
+  if (again.content_type != frame.content_type || again.payload != frame.payload) std::abort();
+}
+
 // Takes frames off `in` until it cannot; each must come from inside the input.
 template <typename Frame>
 void TakeAll(std::string_view in, Parse (*take)(std::string_view&, Frame&)) {
@@ -23,6 +45,7 @@ void TakeAll(std::string_view in, Parse (*take)(std::string_view&, Frame&)) {
         (frame.payload.data() < all.data() || frame.payload.data() + frame.payload.size() > in.data())) {
       std::abort();
     }
+    CheckRoundTrip(frame, take);
   }
 }
 
@@ -37,17 +60,18 @@ std::vector<std::string> Seeds() {
   result.message = "no";
   result.detail = "why";
   result.payload = "{}";
-  std::string whole(PrepareResult(result) - result.payload.size(), '\0');
-  EncodeResultHead(result, whole.data());
-  whole += result.payload;
-  return {frame, frame + frame, whole, whole + frame};
+  const std::string whole = Encoded(result);
+  ResultFrame ready{};
+  ready.header.type = FrameType::kReady;
+  const std::string greeting = Encoded(ready);
+  return {frame, frame + frame, whole, whole + frame, greeting + whole + whole};
 }
 
 }  // namespace
 }  // namespace joinq
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  joinq::fuzz::MaybeWriteSeeds(*argc, *argv, joinq::Seeds());
+  joinq::fuzz::MaybeWriteSeeds(*argc, *argv, joinq::Seeds);
   return 0;
 }
 
