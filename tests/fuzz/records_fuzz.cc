@@ -1,5 +1,6 @@
 // Stored records: whatever is on the disk, a start fails with an error or succeeds, and
-// what it set aside it finds set aside the next time.
+// what it set aside it finds set aside the next time. Made a second time with
+// JOINQ_DECODE_ONLY, for the decoders alone: without a broker a hundred times as fast.
 //
 // An input is pieces: a kind ('e' begins an entry, 'r' is a record of it, else the first
 // byte of a row's key), two bytes of length, and as many of content. What follows 'e' are
@@ -101,6 +102,18 @@ void CheckRoundTrip(std::string_view entry, std::set<int>* types) {
   }
 }
 
+// The decoders alone.
+void CheckDecoding(const Disk& disk, std::set<int>* types) {
+  for (const auto& [number, entry] : disk.entries) CheckRoundTrip(entry, types);
+  for (const auto& [key, value] : disk.rows) {
+    if (key[0] != 't') continue;
+    const std::vector<char> exact(value.begin(), value.end());
+    // Its payload is of the row.
+    if (auto row = storage::DecodePayload({exact.data(), exact.size()}); row.ok())
+      Require(row->payload.size() + row->headers.size() <= value.size(), "more payload than row");
+  }
+}
+
 // Lets time pass at a broker that was restored; its books must stay in order.
 void LetGo(core::Broker* broker) {
   for (int64_t ms : {0ll, 1'000ll, 60'000ll, 3'600'000ll, 400ll * 86'400'000}) {
@@ -122,13 +135,7 @@ struct Seen {
 Seen Restore(const std::vector<Piece>& pieces) {
   Seen seen;
   const auto disk = DiskOf(pieces);
-  for (const auto& [number, entry] : disk->entries) CheckRoundTrip(entry, &seen.types);
-  for (const auto& [key, value] : disk->rows) {
-    if (key[0] != 't') continue;
-    // Its payload is of the row.
-    if (auto row = storage::DecodePayload(value); row.ok())
-      Require(row->payload.size() + row->headers.size() <= value.size(), "more payload than row");
-  }
+  CheckDecoding(*disk, &seen.types);
   storage::MemoryStore store(disk);
   const auto acquired = store.Acquire(0, "fuzz");
   storage::BatchEncoder encoder;
@@ -335,6 +342,12 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  joinq::Restore(joinq::PiecesOf(joinq::fuzz::Text(data, size)));
+  const auto pieces = joinq::PiecesOf(joinq::fuzz::Text(data, size));
+#ifdef JOINQ_DECODE_ONLY
+  std::set<int> types;
+  joinq::CheckDecoding(*joinq::DiskOf(pieces), &types);
+#else
+  joinq::Restore(pieces);
+#endif
   return 0;
 }
