@@ -321,6 +321,10 @@ class Broker {
   bool Journaled(const Queue& queue) const {
     return journaled_ && queue.options.durability != Durability::kMemory;
   }
+  // What a put into the queue survives once it is acknowledged.
+  Durability ReachedBy(const Queue& queue) const {
+    return journaled_ ? queue.options.durability : Durability::kMemory;
+  }
   // Where the records of a queue's tasks go.
   JournalSink* JournalOf(const Queue& queue) {
     if (!Journaled(queue)) return &no_sink_;

@@ -270,7 +270,7 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
     if (tag < producer->acked_below) continue;  // the producer has its answer
     if (auto seen = producer->tags.find(tag); seen != producer->tags.end()) {
       if (seen->second == TaskId{0}) continue;  // parked; it will be answered
-      effects_.put_acks.push_back({stream, tag, seen->second});
+      effects_.put_acks.push_back({stream, tag, seen->second, /*existing=*/false, ReachedBy(*queue)});
       if (spec.watch) WatchResult(stream, tag, seen->second);
       continue;
     }
@@ -283,7 +283,7 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
     if (no.ok()) {
       if (const TaskId existing = Existing(queue, task); existing != TaskId{0}) {
         producer->tags[tag] = existing;
-        effects_.put_acks.push_back({stream, tag, existing, /*existing=*/true});
+        effects_.put_acks.push_back({stream, tag, existing, /*existing=*/true, ReachedBy(*queue)});
         if (spec.watch) WatchResult(stream, tag, existing);
         continue;
       }
@@ -295,7 +295,7 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
     }
     if (queue->puts.empty() && queue->HasRoomFor(1, task.payload.size())) {
       Task* added = AddTask(queue, spec, std::move(task), producer);
-      effects_.put_acks.push_back({stream, tag, added->id});
+      effects_.put_acks.push_back({stream, tag, added->id, /*existing=*/false, ReachedBy(*queue)});
       // A bounded queue must not look full while consumers wait for what is in it.
       if (queue->options.maxsize != 0 || queue->options.max_bytes != 0) Dispatch(queue);
       continue;
@@ -327,7 +327,7 @@ void Broker::Admit(Waiter&& waiter) {
   Queue* queue = waiter.queue;
   Reply reply;
   reply.to = waiter.caller;
-  reply.durability = journaled_ ? queue->options.durability : Durability::kMemory;
+  reply.durability = ReachedBy(*queue);
   for (NewTask& given : waiter.tasks) {
     const uint64_t tag = given.tag;
     TaskId id = Existing(queue, given);
@@ -335,7 +335,7 @@ void Broker::Admit(Waiter&& waiter) {
     if (!existing) id = AddTask(queue, waiter.put, std::move(given), waiter.producer)->id;
     if (waiter.producer != nullptr) {
       if (existing) waiter.producer->tags[tag] = id;
-      effects_.put_acks.push_back({waiter.caller, tag, id, existing});
+      effects_.put_acks.push_back({waiter.caller, tag, id, existing, ReachedBy(*queue)});
       if (existing && waiter.put.watch) WatchResult(waiter.caller, tag, id);
     } else {
       if (existing) reply.existing.push_back(static_cast<uint32_t>(reply.task_ids.size()));

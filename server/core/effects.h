@@ -29,6 +29,7 @@ struct PutAck {
   uint64_t tag = 0;
   TaskId task{0};
   bool existing = false;  // by its unique key or request id; nothing was put
+  Durability durability = Durability::kFsync;
 };
 
 struct PutRefusal {

@@ -33,13 +33,14 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
 
   void PutAcked(const core::PutAck& ack) override {
     const uint64_t task = core::Raw(ack.task);
+    const std::string_view durability = core::NameOf(ack.durability);
     bool fresh = false;
     v1::ProduceResponse* message = writer_.Gather(kAckBytes, &fresh);
     if (!fresh && message->acks_size() > 0) {
       // Tags and ids usually run in step: one range for a whole batch.
       v1::AckRange* last = message->mutable_acks(message->acks_size() - 1);
       if (!ack.existing && !last->existing() && last->first_tag() + last->count() == ack.tag &&
-          last->first_task_id() + last->count() == task) {
+          last->first_task_id() + last->count() == task && last->durability() == durability) {
         last->set_count(last->count() + 1);
         return;
       }
@@ -49,6 +50,7 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     range->set_first_tag(ack.tag);
     range->set_first_task_id(task);
     range->set_count(1);
+    range->set_durability(std::string(durability));
   }
 
   void PutRefused(const core::PutRefusal& refusal) override {

@@ -59,6 +59,13 @@ TEST(Durability, ThePutsAnswerSaysWhichLevelWasReached) {
   auto effects =
       core.Do([&](Broker& broker) { broker.Put(CallerId{1}, core.Spec("w"), std::vector<NewTask>(1)); });
   EXPECT_EQ(effects.replies.at(0).durability, Durability::kWal);
+  effects = core.Do([&](Broker& broker) {
+    EXPECT_TRUE(broker.AttachProducer(CallerId{2}, 9, "p").ok());
+    std::vector<NewTask> tasks(1);
+    tasks[0].tag = 1;
+    broker.PutStream(CallerId{2}, core.Spec("w"), tasks);
+  });
+  EXPECT_EQ(effects.put_acks.at(0).durability, Durability::kWal);
 }
 
 TEST(Durability, AndOrderOfAQueueThatHoldsTasksCannotChange) {
