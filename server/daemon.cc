@@ -143,6 +143,21 @@ class DiskTimer {
   bool stopped_ = false;
 };
 
+std::unique_ptr<storage::Ballast> OpenBallast(const std::string& directory) {
+  const auto space = storage::AskDiskSpace(directory);
+  return std::make_unique<storage::Ballast>(directory,
+                                            space.ok() ? storage::WorkingRoom(space->total_bytes) : 0);
+}
+
+void SetDiskLevel(rpc::CoreLoop* loop, storage::DiskLevel level) {
+  if (level == loop->broker().disk_level()) return;
+  loop->broker().SetDiskLevel(level);
+  if (level == storage::DiskLevel::kOk) return spdlog::info("disk: there is room again");
+  spdlog::warn(
+      "disk: {}: {}", storage::NameOf(level),
+      level == storage::DiskLevel::kLow ? "puts are refused" : "puts are refused, nothing is handed out");
+}
+
 }  // namespace
 
 int RunBroker(const ServerConfig& config) {
@@ -162,19 +177,27 @@ int RunBroker(const ServerConfig& config) {
     if (!opened.ok()) return Fail(opened.status());
     store = *std::move(opened);
   }
-  auto loop = rpc::CoreLoop::Open({config.limits, store.get(), std::random_device{}()});
-  if (!loop.ok()) return Fail(loop.status());
-  const auto on_disk_level = [&loop](storage::DiskLevel level) {
-    (*loop)->broker().SetDiskLevel(level);
-    if (level == storage::DiskLevel::kOk) return spdlog::info("disk: there is room again");
-    spdlog::warn(
-        "disk: {}: {}", storage::NameOf(level),
-        level == storage::DiskLevel::kLow ? "puts are refused" : "puts are refused, nothing is handed out");
-  };
+  const bool durable = !config.data_directory.empty();
+  std::unique_ptr<storage::Ballast> ballast;
+  if (durable) ballast = OpenBallast(config.data_directory);
+  rpc::CoreLoop* serving = nullptr;
   storage::DiskWatch disk(
       config.disk, [&config] { return storage::AskDiskSpace(config.data_directory); },
-      [&](storage::DiskLevel level) { (*loop)->Post([&, level] { on_disk_level(level); }); });
-  const bool durable = !config.data_directory.empty();
+      [&serving](storage::DiskLevel level) {
+        if (serving != nullptr) serving->Post([&serving, level] { SetDiskLevel(serving, level); });
+      },
+      ballast.get());
+  auto loop =
+      rpc::CoreLoop::Open({config.limits, store.get(), std::random_device{}(), durable ? &disk : nullptr});
+  if (!loop.ok()) {
+    Fail(loop.status());
+    std::_Exit(1);  // after a write that failed, the engine may abort instead of closing
+  }
+  if (durable) {  // before anything is put
+    disk.Check();
+    SetDiskLevel(loop->get(), disk.state().level);
+  }
+  serving = loop->get();
   auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(), {config.version, durable ? &disk : nullptr});
   if (!grpc.ok()) return Fail(grpc.status());
   asio::io_context io(1);
@@ -192,6 +215,7 @@ int RunBroker(const ServerConfig& config) {
   SignalHandler signals(&io, loop->get(), grpc->get(), [&] {
     if (http != nullptr) http->Detach();
     disk_timer.Stop();
+    disk.Stop();
   });
   if (durable) asio::post(io, [&] { disk_timer.Start(); });
   auto work = asio::make_work_guard(io);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint64_t kJournalBytesOnFullDisk = 1 << 20;  // room is worth more than rows cost
 constexpr size_t kRowsPerRound = 1024;
+constexpr size_t kRowsPerRoundOnFullDisk = 32;  // they need room before they make any
 constexpr size_t kRowsPerRoundOverBudget = 8192;
 constexpr size_t kLooksPerRound = 16'384;
 constexpr uint64_t kRecordBytes = 48;  // about what a task takes on disk besides its payload
@@ -141,8 +142,9 @@ void Broker::Relocate() {
   if (ledger_.bytes() <= bound) return;
   // The entry under way counts if it will be written at all.
   const uint64_t as_of = sink_->journal_bytes() > 0 ? ledger_.current() : ledger_.current() - 1;
-  const size_t rows_max =
-      resident_bytes_ > limits_.memory_budget_bytes ? kRowsPerRoundOverBudget : kRowsPerRound;
+  const size_t rows_max = disk_level_ != DiskLevel::kOk                   ? kRowsPerRoundOnFullDisk
+                          : resident_bytes_ > limits_.memory_budget_bytes ? kRowsPerRoundOverBudget
+                                                                          : kRowsPerRound;
   size_t rows = 0;
   size_t looks = 0;
   uint64_t drop_through = 0;

@@ -12,7 +12,7 @@ namespace joinq::rpc {
 namespace {
 
 constexpr int kEventsPerRound = 256;
-constexpr size_t kGatheredBytesMax = 16 << 20;
+constexpr size_t kGatheredBytesMin = 256 << 10, kGatheredBytesMax = 16 << 20;
 constexpr size_t kReadsMax = 64;
 constexpr size_t kRowsPerRead = 1024;
 constexpr core::Millis kLongestSleep{1'000};
@@ -30,6 +30,7 @@ core::Time CoreLoop::Now() {
 absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options) {
   auto loop = std::unique_ptr<CoreLoop>(new CoreLoop);
   loop->store_ = options.store;
+  loop->disk_ = options.disk;
   loop->durable_ = options.store->durability() != "memory";
   auto acquired = options.store->Acquire(0, "joinqd");
   if (!acquired.ok()) return acquired.status();
@@ -50,8 +51,11 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Open(const Options& options)
                  loop->broker_->task_count(), loop->broker_->queue_count(), recovered->rows,
                  recovered->entries, took.count());
     loop->loader_ = std::make_unique<storage::Loader>(options.store, 0, kReadsMax);
-    loop->committer_ = std::make_unique<storage::Committer>(options.store, 0, acquired->epoch,
-                                                            [raw = loop.get()] { raw->Wake(); });
+    loop->committer_ = std::make_unique<storage::Committer>(
+        options.store, 0, acquired->epoch, [raw = loop.get()] { raw->Wake(); },
+        [disk = options.disk](size_t bytes) {
+          if (disk != nullptr) disk->Writing(bytes);
+        });
   }
   return loop;
 }
@@ -149,6 +153,12 @@ void CoreLoop::Run() {
   }
 }
 
+// What gathers was accepted before anyone looked whether the disk has room for it.
+size_t CoreLoop::GatheredBytesMax() const {
+  if (disk_ == nullptr) return kGatheredBytesMax;
+  return std::clamp<size_t>(disk_->state().free_bytes / 8, kGatheredBytesMin, kGatheredBytesMax);
+}
+
 void CoreLoop::FinishRound() {
   auto undelivered = [this](const core::Delivery& delivery) {
     const core::LeaseRef lease{delivery.task, delivery.token};
@@ -160,7 +170,7 @@ void CoreLoop::FinishRound() {
     loads.clear();
     SendLoads();
     if (committer_ != nullptr) {
-      if (encoder_.batch().bytes() > kGatheredBytesMax) committer_->Wait();
+      if (encoder_.batch().bytes() > GatheredBytesMax()) committer_->Wait();
       storage::CommitResult result;
       if (committer_->Take(&result)) {
         if (result.outcome != storage::CommitOutcome::kDurable) StorageFailed(result);

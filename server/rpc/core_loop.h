@@ -18,6 +18,7 @@
 #include "server/rpc/async.h"
 #include "server/rpc/target.h"
 #include "server/storage/committer.h"
+#include "server/storage/disk_space.h"
 #include "server/storage/loader.h"
 #include "server/storage/record_codec.h"
 
@@ -29,6 +30,7 @@ class CoreLoop final : private Event {
     core::Limits limits;
     storage::Store* store = nullptr;
     uint64_t seed = 0;
+    storage::DiskWatch* disk = nullptr;  // told of what is written; may be null; outlives the loop
   };
 
   // Acquires the store and restores the broker from it.
@@ -78,7 +80,10 @@ class CoreLoop final : private Event {
   void CheckStop();
   [[noreturn]] void StorageFailed(const storage::CommitResult& result);
 
+  size_t GatheredBytesMax() const;
+
   storage::Store* store_ = nullptr;
+  storage::DiskWatch* disk_ = nullptr;
   bool durable_ = false;
   storage::BatchEncoder encoder_;
   core::NullChangeSink no_sink_;

@@ -7,11 +7,13 @@
 
 namespace joinq::storage {
 
-Committer::Committer(Store* store, Partition partition, uint64_t epoch, std::function<void()> on_finished)
+Committer::Committer(Store* store, Partition partition, uint64_t epoch, std::function<void()> on_finished,
+                     std::function<void(size_t)> before)
     : store_(store),
       partition_(partition),
       epoch_(epoch),
       on_finished_(std::move(on_finished)),
+      before_(std::move(before)),
       thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "commit");
 }
@@ -60,6 +62,7 @@ void Committer::Run() {
     changed_.wait(lock, [this] { return phase_ == Phase::kSubmitted || phase_ == Phase::kStop; });
     if (phase_ == Phase::kStop) return;
     lock.unlock();
+    if (before_) before_(batch_.bytes());
     CommitResult result = store_->Commit(partition_, epoch_, ++seq_, batch_);
     lock.lock();
     result_ = std::move(result);

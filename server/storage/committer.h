@@ -2,7 +2,8 @@
 // the next one gathers meanwhile at the owner's.
 //
 // Submit, Wait and Take are the owner thread's. `on_finished` is called on the
-// commit thread after each batch; it must only wake the owner.
+// commit thread after each batch; it must only wake the owner. So is `before`, if
+// there is one, with the bytes of each batch before it is written.
 #pragma once
 
 #include <condition_variable>
@@ -16,7 +17,8 @@ namespace joinq::storage {
 
 class Committer {
  public:
-  Committer(Store* store, Partition partition, uint64_t epoch, std::function<void()> on_finished);
+  Committer(Store* store, Partition partition, uint64_t epoch, std::function<void()> on_finished,
+            std::function<void(size_t)> before = nullptr);
   // Finishes the batch under way.
   ~Committer();
 
@@ -36,6 +38,7 @@ class Committer {
   const Partition partition_;
   const uint64_t epoch_;
   const std::function<void()> on_finished_;
+  const std::function<void(size_t)> before_;
   bool busy_ = false;  // the owner's view
 
   // Two threads meet here, once a batch each; everything else has one owner.

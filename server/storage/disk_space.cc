@@ -9,6 +9,12 @@
 #include "spdlog/spdlog.h"
 
 namespace joinq::storage {
+namespace {
+
+// So much of the room that the last look found may be written before the next one.
+constexpr uint64_t kLooksARoom = 64;
+
+}  // namespace
 
 const char* NameOf(DiskLevel level) {
   switch (level) {
@@ -47,20 +53,50 @@ absl::StatusOr<DiskSpace> AskDiskSpace(const std::string& path) {
 }
 
 void DiskWatch::Check() {
-  const auto space = ask_();
-  if (!space.ok()) {
-    if (!failing_)
-      spdlog::warn("cannot tell how full the disk is: {}", std::string(space.status().message()));
-    failing_ = true;
-    return;
-  }
-  failing_ = false;
-  free_bytes_ = space->free_bytes;
+  std::lock_guard lock(mutex_);
+  Look(0);
+}
+
+void DiskWatch::Writing(uint64_t bytes) {
+  if ((written_since_ += bytes) <= free_bytes_ / kLooksARoom) return;
+  std::lock_guard lock(mutex_);
+  Look(bytes);
+}
+
+void DiskWatch::Stop() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+}
+
+void DiskWatch::Look(uint64_t to_be_written) {
   const DiskLevel before = level_;
-  const DiskLevel now = LevelOf(before, space->free_bytes, MarksFor(limits_, space->total_bytes));
-  if (now == before) return;
+  DiskLevel now = before;
+  for (bool again = true; again;) {
+    const auto space = ask_();
+    if (!space.ok()) {
+      if (!failing_)
+        spdlog::warn("cannot tell how full the disk is: {}", std::string(space.status().message()));
+      failing_ = true;
+      return;
+    }
+    failing_ = false;
+    free_bytes_ = space->free_bytes;
+    written_since_ = 0;
+    const DiskMarks marks = MarksFor(limits_, space->total_bytes);
+    now = LevelOf(now, space->free_bytes - std::min(space->free_bytes, to_be_written), marks);
+    again = now == DiskLevel::kCritical && ballast_ != nullptr && ballast_->Release();
+    if (now == DiskLevel::kOk && to_be_written == 0) MindBallast(marks);
+  }
+  if (now == before || stopped_) return;
   level_ = now;
   on_change_(now);
+}
+
+// Taking it up must not raise the level.
+void DiskWatch::MindBallast(const DiskMarks& marks) {
+  if (ballast_ == nullptr || ballast_->held()) return;
+  if (free_bytes_ <= marks.low + marks.low / 4 + 2 * ballast_->bytes()) return;
+  if (ballast_->TakeUp()) free_bytes_ -= ballast_->bytes();
 }
 
 }  // namespace joinq::storage

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/storage/ballast.h"
+#include "server/storage/disk_space.h"
 #include "spdlog/spdlog.h"
 
 namespace joinq::storage {
@@ -56,9 +58,14 @@ class DroppedEntriesFactory final : public rocksdb::CompactionFilterFactory {
   const Horizon dropped_;
 };
 
+uint64_t RoomFor(const std::string& directory) {
+  const auto space = AskDiskSpace(directory);
+  return WorkingRoom(space.ok() ? space->total_bytes : UINT64_MAX);
+}
+
 }  // namespace
 
-rocksdb::DBOptions DatabaseSettings() {
+rocksdb::DBOptions DatabaseSettings(const std::string& directory) {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
@@ -66,8 +73,9 @@ rocksdb::DBOptions DatabaseSettings() {
   options.max_background_jobs = 2;
   // All that waits in memory for a file, and the logs that go with it. A family that
   // is rarely written keeps the logs of the others until it is made to write a file.
-  options.db_write_buffer_size = 96 << 20;
-  options.max_total_wal_size = 96 << 20;
+  options.db_write_buffer_size = options.max_total_wal_size = RoomFor(directory);
+  // Opening takes next to no room, and what is written later leaves out what was dropped.
+  options.avoid_flush_during_recovery = true;
   options.keep_log_file_num = 4;
   options.max_log_file_size = 8 << 20;
   options.stats_dump_period_sec = 0;
@@ -76,15 +84,16 @@ rocksdb::DBOptions DatabaseSettings() {
   return options;
 }
 
-std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(Horizon dropped) {
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(const std::string& directory, Horizon dropped) {
+  const uint64_t room = RoomFor(directory);
   rocksdb::ColumnFamilyOptions meta;
   meta.write_buffer_size = 1 << 20;
   rocksdb::ColumnFamilyOptions rows;
-  rows.write_buffer_size = 16 << 20;
+  rows.write_buffer_size = room / 6;
   rows.compression = rocksdb::kLZ4Compression;
   rocksdb::ColumnFamilyOptions journal;
   // A burst smaller than this never reaches a file but the log.
-  journal.write_buffer_size = 64 << 20;
+  journal.write_buffer_size = room / 3 * 2;
   journal.max_write_buffer_number = 3;
   journal.compression = rocksdb::kNoCompression;
   journal.compaction_filter_factory = std::make_shared<DroppedEntriesFactory>(std::move(dropped));
@@ -109,7 +118,8 @@ rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOpti
   if (HasLostItsHead(path)) return rocksdb::Status::Corruption("CURRENT is missing");
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* db = nullptr;
-  auto status = rocksdb::DB::Open(settings, path, ColumnFamilies(database->dropped), &families, &db);
+  auto status =
+      rocksdb::DB::Open(settings, path, ColumnFamilies(directory, database->dropped), &families, &db);
   // A file that should be there and is not.
   if (status.IsPathNotFound()) return rocksdb::Status::Corruption(status.ToString());
   if (!status.ok()) return status;
@@ -138,6 +148,11 @@ uint64_t FromBigEndian(std::string_view key) {
   return number;
 }
 
+absl::Status DiskIsFull(const std::string& directory, const std::string& why) {
+  return absl::UnavailableError(absl::StrCat("the disk of data directory ", directory, " is full (", why,
+                                             "): make some room on it and start again; nothing is lost"));
+}
+
 absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const std::string text = status.ToString();
@@ -151,6 +166,7 @@ absl::Status ToStatus(const std::string& directory, const rocksdb::Status& statu
         absl::StrCat("data directory ", directory, " is damaged (", text,
                      "); joinqd --salvage repairs what can still be read and logs what is lost"));
   }
+  if (status.IsNoSpace()) return DiskIsFull(directory, text);
   return absl::UnavailableError(absl::StrCat("data directory ", directory, ": ", text));
 }
 

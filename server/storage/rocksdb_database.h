@@ -34,8 +34,10 @@ struct Database {
   rocksdb::ColumnFamilyHandle* journal = nullptr;  // keys: BigEndian(number)
 };
 
-rocksdb::DBOptions DatabaseSettings();
-std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(Horizon dropped);
+// What waits in memory for a file, and the logs that go with it, are a share of the
+// disk of `directory` if that is small.
+rocksdb::DBOptions DatabaseSettings(const std::string& directory);
+std::vector<rocksdb::ColumnFamilyDescriptor> ColumnFamilies(const std::string& directory, Horizon dropped);
 
 // Opens or creates the database in `directory`/db with these settings.
 rocksdb::Status OpenDatabase(const std::string& directory, const rocksdb::DBOptions& settings,
@@ -49,6 +51,8 @@ rocksdb::Status DeleteDroppedFiles(const Database& database);
 std::string BigEndian(uint64_t number);
 uint64_t FromBigEndian(std::string_view key);
 
+// UNAVAILABLE, naming the remedy.
+absl::Status DiskIsFull(const std::string& directory, const std::string& why);
 // FAILED_PRECONDITION: in use by another process; DATA_LOSS: damaged, naming the
 // remedy; UNAVAILABLE: the rest.
 absl::Status ToStatus(const std::string& directory, const rocksdb::Status& status);

@@ -73,7 +73,7 @@ absl::Status NameColumnFamilies(const std::string& directory) {
   fs::create_directory(skeleton, error);
   {
     Database fresh;
-    auto status = OpenDatabase(skeleton, DatabaseSettings(), &fresh);
+    auto status = OpenDatabase(skeleton, DatabaseSettings(skeleton), &fresh);
     for (auto* family : {fresh.meta, fresh.rows, fresh.journal}) {
       if (status.ok()) status = fresh.db->Delete({}, family, "nothing");
       if (status.ok()) status = fresh.db->Flush({}, family);
@@ -116,11 +116,12 @@ rocksdb::Status OpenAndVerify(const std::string& directory, const rocksdb::DBOpt
 absl::Status SalvageDatabase(const std::string& directory, Database* database) {
   if (absl::Status bad = SetOrigin(directory, Origin::kRepaired); !bad.ok()) return bad;
   const std::string path = directory + "/db";
-  rocksdb::DBOptions settings = DatabaseSettings();
+  rocksdb::DBOptions settings = DatabaseSettings(directory);
   std::shared_ptr<rocksdb::Logger> own;
   rocksdb::CreateLoggerFromOptions(path, settings, &own).PermitUncheckedError();
   settings.info_log = std::make_shared<WarningsToo>(std::move(own));
   settings.wal_recovery_mode = rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords;
+  settings.avoid_flush_during_recovery = false;  // the damaged logs must not be read again
 
   NameNewestManifest(path);
   rocksdb::Status status = OpenAndVerify(directory, settings, database);
@@ -131,7 +132,7 @@ absl::Status SalvageDatabase(const std::string& directory, Database* database) {
   spdlog::warn("salvage: {}; keeping the tables that can be read whole", status.ToString());
   const auto before = TablesSetAside(path);
   if (absl::Status bad = NameColumnFamilies(directory); !bad.ok()) return bad;
-  status = rocksdb::RepairDB(path, settings, ColumnFamilies(database->dropped));
+  status = rocksdb::RepairDB(path, settings, ColumnFamilies(directory, database->dropped));
   if (status.ok()) status = OpenAndVerify(directory, settings, database);
   if (!status.ok()) return ToStatus(directory, status);
   for (const std::string& name : TablesSetAside(path)) {

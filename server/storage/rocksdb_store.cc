@@ -7,7 +7,10 @@
 #include <array>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server/storage/ballast.h"
 #include "server/storage/data_directory.h"
+#include "server/storage/disk_space.h"
 #include "server/storage/rocksdb_backup.h"
 #include "server/storage/rocksdb_database.h"
 #include "server/storage/rocksdb_salvage.h"
@@ -20,8 +23,10 @@ constexpr char kEpochKey[] = "epoch";
 constexpr char kDroppedKey[] = "dropped";       // entries up to this one are gone
 constexpr char kNextEntryKey[] = "next_entry";  // no entry below this one will be written; often missing
 constexpr size_t kRowsARead = 32;
-// Files of dropped entries are looked for after so much more has been written.
-constexpr size_t kBytesBetweenDeletions = 16 << 20;
+// Files of dropped entries are looked for so often while the working room is written over.
+constexpr uint64_t kDeletionsARoom = 6;
+// Without so much the engine fails halfway through opening, or aborts.
+constexpr uint64_t kRoomToOpen = 1 << 20;
 
 // What is far beyond anything that the lost part of the state can have given out.
 constexpr uint64_t kEpochJump = 1'000'000;
@@ -29,8 +34,11 @@ constexpr uint64_t kEntryJump = uint64_t{1} << 32;
 
 class RocksDbStore final : public Store {
  public:
-  RocksDbStore(std::string directory, Database database)
-      : directory_(std::move(directory)), database_(std::move(database)), db_(database_.db.get()) {}
+  RocksDbStore(std::string directory, uint64_t working_room, Database database)
+      : directory_(std::move(directory)),
+        bytes_between_deletions_(working_room / kDeletionsARoom),
+        database_(std::move(database)),
+        db_(database_.db.get()) {}
 
   absl::StatusOr<Acquired> Acquire(Partition, std::string_view owner) override {
     auto origin = GetOrigin(directory_);
@@ -81,7 +89,7 @@ class RocksDbStore final : public Store {
       return {CommitOutcome::kUnknown, status.ToString()};
     last_seq_ = seq;
     dropped_ = std::max(dropped_, batch.drop_through);
-    written_since_ += batch.entry.size();
+    written_since_ += batch.bytes();
     if (batch.sync) ForgetDropped();
     return {};
   }
@@ -145,7 +153,8 @@ class RocksDbStore final : public Store {
   // After a synced commit: whatever replaces the dropped entries has reached the disk,
   // so they may leave it. That they do is not needed for anything but room.
   void ForgetDropped() {
-    if (database_.dropped->exchange(dropped_) == dropped_ || written_since_ < kBytesBetweenDeletions) return;
+    if (database_.dropped->exchange(dropped_) == dropped_ || written_since_ < bytes_between_deletions_)
+      return;
     written_since_ = 0;
     if (auto status = DeleteDroppedFiles(database_); !status.ok()) {
       spdlog::warn("store: cannot delete files of dropped entries: {}", status.ToString());
@@ -162,25 +171,41 @@ class RocksDbStore final : public Store {
   rocksdb::ColumnFamilyHandle* Journal() const { return database_.journal; }
 
   const std::string directory_;
+  const uint64_t bytes_between_deletions_;
   const Database database_;
   rocksdb::DB* const db_;
   rocksdb::WriteBatch write_;
   uint64_t epoch_ = 0;
   uint64_t last_seq_ = 0;
   uint64_t dropped_ = 0;
-  size_t written_since_ = 0;  // bytes of entries, since files were last deleted
+  size_t written_since_ = 0;  // bytes, since files were last deleted
 };
+
+// The ballast goes if what is in the logs may not fit into files of its own.
+absl::Status FindRoomToOpen(const std::string& directory, uint64_t* working_room) {
+  auto space = AskDiskSpace(directory);
+  if (!space.ok()) return space.status();
+  *working_room = WorkingRoom(space->total_bytes);
+  Ballast ballast(directory, *working_room);
+  if (space->free_bytes < *working_room && ballast.Release()) space = AskDiskSpace(directory);
+  if (!space.ok()) return space.status();
+  if (space->free_bytes >= kRoomToOpen) return absl::OkStatus();
+  return DiskIsFull(directory, absl::StrCat(space->free_bytes >> 10, " KiB left, ", kRoomToOpen >> 10,
+                                            " needed to open it"));
+}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenRocksDbStore(const std::string& directory, bool salvage) {
   if (absl::Status bad = PrepareDataDirectory(directory); !bad.ok()) return bad;
+  uint64_t working_room = 0;
+  if (absl::Status full = FindRoomToOpen(directory, &working_room); !full.ok()) return full;
   Database database;
   const absl::Status opened =
       salvage ? SalvageDatabase(directory, &database)
-              : ToStatus(directory, OpenDatabase(directory, DatabaseSettings(), &database));
+              : ToStatus(directory, OpenDatabase(directory, DatabaseSettings(directory), &database));
   if (!opened.ok()) return opened;
-  return std::make_unique<RocksDbStore>(directory, std::move(database));
+  return std::make_unique<RocksDbStore>(directory, working_room, std::move(database));
 }
 
 }  // namespace joinq::storage

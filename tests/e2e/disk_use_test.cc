@@ -23,6 +23,7 @@ uint64_t BytesIn(const std::string& directory) {
   uint64_t bytes = 0;
   std::error_code error;
   for (fs::recursive_directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename() == "JOINQ_BALLAST") continue;
     std::error_code gone;  // files come and go
     const auto size = it->file_size(gone);
     if (!gone) bytes += size;

@@ -75,6 +75,64 @@ TEST(DiskWatch, TellsOfChangesOnly) {
   EXPECT_EQ(told, (std::vector<DiskLevel>{DiskLevel::kLow, DiskLevel::kCritical, DiskLevel::kOk}));
 }
 
+TEST(DiskWatch, LooksAgainBeforeAShareOfTheRoomIsWritten) {
+  uint64_t free = 64'000, looks = 0;
+  std::vector<DiskLevel> told;
+  DiskWatch watch(
+      {.low = 10'000, .critical = 1000},
+      [&] {
+        ++looks;
+        return DiskSpace{free, 100'000};
+      },
+      [&](DiskLevel level) { told.push_back(level); });
+  watch.Check();
+  watch.Writing(600);
+  watch.Writing(400);
+  EXPECT_EQ(looks, 1u);
+  while (told.empty() && free > 0) {
+    watch.Writing(100);
+    free -= 100;
+  }
+  EXPECT_EQ(told, (std::vector<DiskLevel>{DiskLevel::kLow}));
+  EXPECT_GT(free, 8000u);
+  EXPECT_LT(looks, 200u);
+  watch.Writing(free - 500);  // what is about to be written counts
+  EXPECT_EQ(watch.state().level, DiskLevel::kCritical);
+  watch.Stop();
+  free = 100'000;
+  watch.Check();
+  EXPECT_EQ(told.size(), 2u) << "told after it was stopped";
+}
+
+TEST(DiskWatch, LetsTheBallastGoAndTakesItUpAgain) {
+  TempDirectory temp;
+  Ballast ballast(temp.path, 4096);
+  const std::string file = temp.path + "/JOINQ_BALLAST";
+  uint64_t free = 100'000;
+  DiskWatch watch(
+      {.low = 10'000, .critical = 5000},
+      [&] {
+        return DiskSpace{free, 1'000'000};
+      },
+      [](DiskLevel) {}, &ballast);
+  watch.Check();
+  EXPECT_TRUE(ballast.held());
+  EXPECT_EQ(std::filesystem::file_size(file), 4096u);
+  free = 6000;
+  watch.Check();
+  EXPECT_TRUE(std::filesystem::exists(file)) << "let go while the disk is only low";
+  free = 4999;
+  watch.Check();
+  EXPECT_FALSE(std::filesystem::exists(file));
+  free = 12'501 + 4096;  // enough to be ok; not without what the ballast takes
+  watch.Check();
+  EXPECT_EQ(watch.state().level, DiskLevel::kOk);
+  EXPECT_FALSE(ballast.held());
+  free = 30'000;
+  watch.Check();
+  EXPECT_TRUE(Ballast(temp.path, 4096).held()) << "found by the next start";
+}
+
 TEST(DiskWatch, SeesASmallDiskFillAndEmpty) {
   TempDirectory temp;
   if (::mount("none", temp.path.c_str(), "tmpfs", 0, "size=16m") != 0) {
