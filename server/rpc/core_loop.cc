@@ -16,6 +16,7 @@ constexpr size_t kGatheredBytesMin = 256 << 10, kGatheredBytesMax = 16 << 20;
 constexpr size_t kReadsMax = 64;
 constexpr size_t kRowsPerRead = 1024;
 constexpr core::Millis kLongestSleep{1'000};
+constexpr core::Millis kReadAgainAfter{1'000};
 constexpr core::Millis kStallCheckEvery{5'000};
 
 }  // namespace
@@ -75,6 +76,10 @@ bool CoreLoop::ReadRows(std::vector<std::string> keys, std::function<void(const 
 
 // Payloads are read in requests of a bounded size; what does not fit waits its turn.
 void CoreLoop::SendLoads() {
+  if (!unread_.empty() && broker_->now() >= ask_again_) {
+    wanted_.insert(wanted_.end(), unread_.begin(), unread_.end());
+    unread_.clear();
+  }
   while (!wanted_.empty()) {
     const size_t count = std::min(wanted_.size(), kRowsPerRead);
     std::vector<core::TaskId> ids(wanted_.begin(), wanted_.begin() + count);
@@ -82,21 +87,29 @@ void CoreLoop::SendLoads() {
     for (core::TaskId id : ids) keys.push_back(storage::RowKey(id));
     const bool taken =
         ReadRows(std::move(keys), [this, ids = std::move(ids)](const storage::LoadedRows& rows) {
-          for (size_t i = 0; i < ids.size(); ++i) {
-            absl::StatusOr<storage::RowPayload> row = absl::NotFoundError("");
-            if (rows.values[i].has_value()) row = storage::DecodePayload(*rows.values[i]);
-            if (row.ok()) {
-              broker_->PayloadLoaded(ids[i], row->headers, row->payload);
-            } else {
-              spdlog::error("the payload of task {} cannot be read: {}", core::Raw(ids[i]),
-                            std::string(rows.status.message()));
-              broker_->PayloadLost(ids[i]);
-            }
-          }
+          for (size_t i = 0; i < ids.size(); ++i) Loaded(ids[i], rows.values[i]);
         });
     if (!taken) return;
     wanted_.erase(wanted_.begin(), wanted_.begin() + count);
   }
+}
+
+// What is missing or damaged is lost. A disk that fails to read says nothing of the
+// task: it waits, and so does its queue, until the disk is well.
+void CoreLoop::Loaded(core::TaskId task, const absl::StatusOr<std::string>& row) {
+  if (!row.ok() && storage::MayComeBack(row.status())) {
+    if (unread_.empty()) {
+      ask_again_ = broker_->now() + kReadAgainAfter;
+      spdlog::error("the payload of task {} cannot be read now, it is tried again: {}", core::Raw(task),
+                    std::string(row.status().message()));
+    }
+    return unread_.push_back(task);
+  }
+  const auto payload = row.ok() ? storage::DecodePayload(*row) : row.status();
+  if (payload.ok()) return broker_->PayloadLoaded(task, payload->headers, payload->payload);
+  spdlog::error("the payload of task {} is lost: {}", core::Raw(task),
+                std::string(payload.status().message()));
+  broker_->PayloadLost(task);
 }
 
 void CoreLoop::Wake() {

@@ -77,6 +77,7 @@ class CoreLoop final : private Event {
   void Wake();
   void FinishRound();
   void SendLoads();
+  void Loaded(core::TaskId task, const absl::StatusOr<std::string>& row);
   void CheckStop();
   [[noreturn]] void StorageFailed(const storage::CommitResult& result);
 
@@ -91,6 +92,8 @@ class CoreLoop final : private Event {
   std::unique_ptr<storage::Committer> committer_;
   std::unique_ptr<storage::Loader> loader_;
   std::vector<core::TaskId> wanted_;  // payloads the core asked for, not yet being read
+  std::vector<core::TaskId> unread_;  // the disk failed to bring these; asked for again
+  core::Time ask_again_;              // at this time
   uint64_t records_set_aside_ = 0;
   core::Effects committing_;  // answers that wait for the commit under way
   TargetMap targets_;

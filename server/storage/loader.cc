@@ -31,6 +31,26 @@ bool Loader::Load(std::vector<std::string>* keys, Done done) {
   return true;
 }
 
+// The store tells of one error a call: after one, each row that is missing is asked for
+// by itself.
+LoadedRows Loader::Read(std::vector<std::string> keys) {
+  LoadedRows rows;
+  rows.keys = std::move(keys);
+  rows.values.assign(rows.keys.size(), absl::NotFoundError("there is no such row"));
+  const absl::Status failed = store_->ReadRows(
+      partition_, rows.keys,
+      [&](size_t index, std::string_view value) { rows.values[index] = std::string(value); });
+  if (failed.ok()) return rows;
+  for (size_t i = 0; i < rows.keys.size(); ++i) {
+    if (rows.values[i].ok()) continue;
+    const absl::Status bad =
+        store_->ReadRows(partition_, {&rows.keys[i], 1},
+                         [&](size_t, std::string_view value) { rows.values[i] = std::string(value); });
+    if (!bad.ok()) rows.values[i] = bad;
+  }
+  return rows;
+}
+
 void Loader::Run() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -38,12 +58,7 @@ void Loader::Run() {
     if (stopping_) return;
     Request& request = requests_.front();  // a deque: it stays where it is while others come
     lock.unlock();
-    LoadedRows rows;
-    rows.values.resize(request.keys.size());
-    rows.status = store_->ReadRows(partition_, request.keys, [&](size_t index, std::string_view value) {
-      rows.values[index].emplace(value);
-    });
-    rows.keys = std::move(request.keys);
+    LoadedRows rows = Read(std::move(request.keys));
     Done done = std::move(request.done);
     lock.lock();
     requests_.pop_front();

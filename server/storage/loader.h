@@ -9,21 +9,27 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/storage/store.h"
 
 namespace joinq::storage {
 
 struct LoadedRows {
-  // The first row that could not be read; its value is missing, the others' are there.
-  absl::Status status;
-  std::vector<std::string> keys;                   // as they were asked for
-  std::vector<std::optional<std::string>> values;  // one a key; none: there is no such row
+  std::vector<std::string> keys;  // as they were asked for
+  // One a key. NOT_FOUND: there is no such row; DATA_LOSS: it is damaged; anything else:
+  // it could not be read this time.
+  std::vector<absl::StatusOr<std::string>> values;
 };
+
+// Whether reading again may bring what could not be read.
+inline bool MayComeBack(const absl::Status& status) {
+  return !absl::IsNotFound(status) && !absl::IsDataLoss(status);
+}
 
 class Loader {
  public:
@@ -43,6 +49,7 @@ class Loader {
     Done done;
   };
   void Run();
+  LoadedRows Read(std::vector<std::string> keys);
 
   Store* const store_;
   const Partition partition_;

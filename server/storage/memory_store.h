@@ -10,7 +10,7 @@
 
 namespace joinq::storage {
 
-class MemoryStore final : public Store {
+class MemoryStore : public Store {
  public:
   // What a disk would hold. The mutex lets an old owner and a new one race, as
   // two processes would.

@@ -81,7 +81,8 @@ class Store {
   // Looks rows up: visits those that exist, in the order of `keys`; a value lives
   // until the visit returns, and a visitor must not call the store. A row that
   // cannot be read is passed over, and the first such error is returned in the
-  // end. What a Commit under way on another thread writes may be seen or not.
+  // end: DATA_LOSS if the row is damaged, else it may be there the next time. What a Commit under way on
+  // another thread writes may be seen or not.
   using FoundVisitor = std::function<void(size_t index, std::string_view value)>;
   virtual absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
                                 const FoundVisitor& visit) = 0;

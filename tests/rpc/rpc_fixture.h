@@ -29,8 +29,8 @@ inline void Limit(grpc::ClientContext& context, int seconds = 10) {
 class RpcFixture : public ::testing::Test {
  protected:
   // On `store`, which outlives the test, or one in memory.
-  explicit RpcFixture(storage::Store* store = nullptr, const rpc::AdminParts& admin = {}) {
-    core::Limits limits;
+  explicit RpcFixture(storage::Store* store = nullptr, const rpc::AdminParts& admin = {},
+                      core::Limits limits = {}) {
     limits.worker_grace = core::Millis(300);
     auto loop = rpc::CoreLoop::Open({limits, store != nullptr ? store : &store_, 1});
     EXPECT_TRUE(loop.ok());

@@ -141,6 +141,20 @@ TEST_F(DamageTest, AFlippedBitInATableLosesThatTableOnly) {
   EXPECT_TRUE(fs::exists(data_ + "/db/lost/" + table.filename().string()));
 }
 
+TEST_F(DamageTest, ADamagedRowIsToldFromAMissingOne) {
+  MakeTables();
+  auto store = OpenRocksDbStore(data_);
+  ASSERT_TRUE(store.ok());
+  std::vector<fs::path> tables = Files(".sst");
+  std::sort(tables.begin(), tables.end(),
+            [](auto& a, auto& b) { return fs::file_size(a) < fs::file_size(b); });
+  Flip(tables.at(tables.size() - 2), 100);  // the rows'; the journal's is larger
+  const std::string damaged = "t7", missing = "z";
+  const auto visit = [](size_t, std::string_view value) { ADD_FAILURE() << "found " << value; };
+  EXPECT_EQ((*store)->ReadRows(0, {&damaged, 1}, visit).code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE((*store)->ReadRows(0, {&missing, 1}, visit).ok());
+}
+
 TEST_F(DamageTest, AMissingTableIsNoticed) {
   MakeTables();
   fs::remove(Largest(".sst"));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <map>
 
 #include "server/storage/memory_store.h"
 
@@ -27,9 +28,48 @@ TEST_F(LoaderTest, TellsWhatItFoundAndWhatItDidNot) {
   ASSERT_TRUE(loader.Load(&keys, [&](LoadedRows rows) { promise.set_value(std::move(rows)); }));
   EXPECT_TRUE(keys.empty());
   const LoadedRows rows = promise.get_future().get();
-  EXPECT_TRUE(rows.status.ok());
   EXPECT_EQ(rows.keys, (std::vector<std::string>{"tb", "tx", "ta"}));
-  EXPECT_EQ(rows.values, (std::vector<std::optional<std::string>>{"", std::nullopt, "1"}));
+  EXPECT_EQ(rows.values[0].value(), "");
+  EXPECT_EQ(rows.values[1].status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(rows.values[2].value(), "1");
+}
+
+// Rows of these keys cannot be read.
+class BadRows final : public MemoryStore {
+ public:
+  absl::Status ReadRows(Partition partition, std::span<const std::string> keys,
+                        const FoundVisitor& visit) override {
+    absl::Status first;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (auto it = bad.find(keys[i]); it != bad.end()) {
+        if (first.ok()) first = it->second;
+      } else {
+        EXPECT_TRUE(MemoryStore::ReadRows(partition, keys.subspan(i, 1), [&](size_t, auto value) {
+                      visit(i, value);
+                    }).ok());
+      }
+    }
+    return first;
+  }
+  std::map<std::string, absl::Status> bad;
+};
+
+TEST(Loader, TellsMissingDamagedAndUnreadableRowsApart) {
+  BadRows store;
+  ASSERT_TRUE(store.Acquire(0, "test").ok());
+  Batch batch;
+  batch.row_puts = {{"ta", "1"}, {"tb", "2"}, {"tc", "3"}};
+  ASSERT_EQ(store.Commit(0, 1, 1, batch).outcome, CommitOutcome::kDurable);
+  store.bad = {{"ta", absl::UnavailableError("I/O error")}, {"tc", absl::DataLossError("checksum")}};
+  Loader loader(&store, 0, 4);
+  std::promise<LoadedRows> promise;
+  std::vector<std::string> keys = {"ta", "tb", "tc", "td"};
+  ASSERT_TRUE(loader.Load(&keys, [&](LoadedRows rows) { promise.set_value(std::move(rows)); }));
+  const LoadedRows rows = promise.get_future().get();
+  EXPECT_EQ(rows.values[0].status(), absl::UnavailableError("I/O error"));
+  EXPECT_EQ(rows.values[1].value(), "2");
+  EXPECT_EQ(rows.values[2].status(), absl::DataLossError("checksum"));
+  EXPECT_EQ(rows.values[3].status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(LoaderTest, IsBoundedAndServesInOrder) {
