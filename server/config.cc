@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <tuple>
 
@@ -19,6 +20,7 @@ namespace {
 struct Flags {
   std::string data;
   std::string restore;
+  std::string backup_directory;
   bool memory = false;
   bool salvage = false;
   std::vector<std::string> listen = {"127.0.0.1:7420"};
@@ -64,6 +66,13 @@ absl::StatusOr<ServerConfig> Check(const Flags& flags) {
   }
   if (!flags.restore.empty() && flags.memory) {
     return absl::InvalidArgumentError("--restore needs --data DIR, a new directory, to restore into");
+  }
+  if (!flags.backup_directory.empty()) {
+    if (flags.memory) return absl::InvalidArgumentError("--backup-dir needs --data DIR to back up");
+    std::error_code error;
+    if (!std::filesystem::is_directory(flags.backup_directory, error))
+      return InvalidField("--backup-dir", flags.backup_directory + " is not a directory");
+    config.backup_directory = std::filesystem::absolute(flags.backup_directory);
   }
   if (flags.salvage && flags.memory)
     return absl::InvalidArgumentError("--salvage needs --data DIR to repair");
@@ -121,6 +130,10 @@ std::variant<ServerConfig, int> ParseServerConfig(int argc, char** argv) {
       "Every option can also be set as JOINQ_NAME in the environment or in a file (--config)."};
   app.add_option("--data", flags.data, "directory of the durable state; created with mode 0700")
       ->envname("JOINQ_DATA")
+      ->type_name("DIR");
+  app.add_option("--backup-dir", flags.backup_directory,
+                 "clients may have backups made below this directory; without it there are none")
+      ->envname("JOINQ_BACKUP_DIR")
       ->type_name("DIR");
   app.add_option("--restore", flags.restore,
                  "begin with a copy of this backup; --data must be missing or empty")

@@ -14,9 +14,10 @@ namespace joinq {
 
 struct ServerConfig {
   std::string version;
-  std::string data_directory;  // empty: memory only
-  bool salvage = false;        // repair what is damaged
-  std::string restore_from;    // a backup to begin with; empty: none
+  std::string data_directory;    // empty: memory only
+  bool salvage = false;          // repair what is damaged
+  std::string backup_directory;  // where backups may go, absolute; empty: nowhere
+  std::string restore_from;      // a backup to begin with; empty: none
   std::vector<NetAddress> listen;
   std::optional<NetAddress> http;  // none: off
   std::string port_file;           // empty: none

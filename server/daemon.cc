@@ -198,7 +198,8 @@ int RunBroker(const ServerConfig& config) {
     SetDiskLevel(loop->get(), disk.state().level);
   }
   serving = loop->get();
-  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(), {config.version, durable ? &disk : nullptr});
+  auto grpc = rpc::GrpcServer::Start(config.listen, loop->get(),
+                                     {config.version, durable ? &disk : nullptr, config.backup_directory});
   if (!grpc.ok()) return Fail(grpc.status());
   asio::io_context io(1);
   std::unique_ptr<http::HttpServer> http;

@@ -148,7 +148,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::vector<
   ServeTasks(loop, &parts->tasks);
   ServeWorkers(loop, &parts->workers);
   ServeSessions(loop, &parts->sessions);
-  parts->backups = std::make_unique<BackupThread>(loop, loop->store());
+  parts->backups = std::make_unique<BackupThread>(loop, loop->store(), admin.backup_directory);
   ServeAdmin(loop, &parts->admin, parts->backups.get(), admin);
   ServeHealth(loop, &parts->health);
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(parts)));

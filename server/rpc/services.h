@@ -24,6 +24,7 @@ void ServeSessions(CoreLoop* loop, v1::SessionService::AsyncService* service);
 struct AdminParts {
   std::string version;
   const storage::DiskWatch* disk = nullptr;  // none: nothing is on a disk
+  std::string backup_directory;              // where backups may go; empty: nowhere
 };
 // `backups` and what `parts` points at outlive the calls.
 void ServeAdmin(CoreLoop* loop, v1::AdminService::AsyncService* service, BackupThread* backups,

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -160,6 +161,18 @@ absl::StatusOr<uint64_t> BytesIn(const std::string& directory) {
   }
   if (error) return Failed("cannot read", directory, error.message());
   return bytes;
+}
+
+absl::Status CheckBelow(const std::string& path, const std::string& root) {
+  std::error_code error;
+  const fs::path real_root = fs::canonical(root, error);
+  if (error) return Failed("cannot use backup directory", root, error.message());
+  fs::path real = fs::weakly_canonical(path, error);
+  if (!real.has_filename()) real = real.parent_path();
+  const auto [end, below] = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
+  if (!error && end == real_root.end() && below != real.end()) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat(
+      path, " is not below ", root, ", where this broker's backups may go (joinqd --backup-dir)"));
 }
 
 absl::Status RestoreBackup(const std::string& backup, const std::string& directory) {

@@ -37,6 +37,10 @@ absl::Status SyncDirectory(const std::string& directory);
 absl::Status SyncTree(const std::string& directory);
 absl::StatusOr<uint64_t> BytesIn(const std::string& directory);
 
+// PERMISSION_DENIED unless `path`, which need not exist, is below `root` once symbolic
+// links and dots are followed. Both are absolute.
+absl::Status CheckBelow(const std::string& path, const std::string& root);
+
 // Copies the backup (a data directory that nobody uses) into `directory`, which must
 // be missing, empty, or what an interrupted restore has left. Marked kRestored and
 // synced when it returns; until then it cannot be opened.

@@ -30,7 +30,8 @@ struct DurableCliTest : ::testing::Test {
     EXPECT_EQ(std::count(run.errors.begin(), run.errors.end(), '\n'), 1) << run.errors;
     EXPECT_THAT(run.errors, HasSubstr(text));
   }
-  BrokerProcess broker;
+  TempDirectory backups;
+  BrokerProcess broker{{"--backup-dir", backups.path()}};
 };
 
 TEST_F(DurableCliTest, OrdersAndPeek) {
@@ -130,10 +131,10 @@ TEST_F(DurableCliTest, ServerShowAndBackup) {
   const json shown = Parsed({"server", "show"});
   EXPECT_EQ(shown["tasks"], 1);
   EXPECT_EQ(shown["durability"], "fsync");
-  TempDirectory directory;
-  const std::string copy = directory.path() + "/copy";
+  const std::string copy = backups.path() + "/copy";
   EXPECT_GT(Parsed({"server", "backup", copy})["bytes"], 0);
   ExpectError(Joinq({"server", "backup", copy}), 1, copy);
+  ExpectError(Joinq({"server", "backup", "/var/backups/joinq-1"}), 4, "--backup-dir");
 }
 
 TEST_F(DurableCliTest, ALeaseLastsAsLongAsItsClient) {

@@ -45,7 +45,7 @@ struct Disk {
 };
 
 struct AdminServiceTest : Disk, RpcFixture {
-  AdminServiceTest() : RpcFixture(store.get(), {"1.2.3", &watch}) {}
+  AdminServiceTest() : RpcFixture(store.get(), {"1.2.3", &watch, temp.path}) {}
   std::unique_ptr<v1::AdminService::Stub> admin_ = v1::AdminService::NewStub(channel_);
 };
 
@@ -75,9 +75,40 @@ TEST_F(AdminServiceTest, ABadDirectoryIsNamed) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
     EXPECT_EQ(FieldOf(status), "directory");
   }
-  EXPECT_EQ(Backup(admin_.get(), temp.path, &response).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Backup(admin_.get(), temp.path + "/data", &response).code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Backup(admin_.get(), temp.path + "/a/b", &response).code(),
             absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(AdminServiceTest, ABackupStaysWhereBackupsMayGo) {
+  storage::TempDirectory elsewhere;
+  fs::create_directory_symlink(elsewhere.path, temp.path + "/link");
+  v1::BackupResponse response;
+  for (const std::string& outside :
+       {elsewhere.path + "/copy", temp.path + "/../copy", temp.path + "/link/copy", temp.path + "-copy",
+        temp.path + "/a/../../copy", std::string("/")}) {
+    const absl::Status status = Backup(admin_.get(), outside, &response);
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << outside << ": " << status;
+    EXPECT_NE(std::string(status.message()).find("--backup-dir"), std::string::npos) << status;
+    EXPECT_FALSE(outside != "/" && fs::exists(outside)) << outside;
+  }
+  EXPECT_TRUE(fs::is_empty(elsewhere.path));
+  fs::create_directory(temp.path + "/deeper");
+  EXPECT_TRUE(Backup(admin_.get(), temp.path + "/deeper/../deeper/copy/", &response).ok());
+}
+
+struct NoBackupsTest : Disk, RpcFixture {
+  NoBackupsTest() : RpcFixture(store.get(), {"1.2.3", &watch, ""}) {}
+};
+
+TEST_F(NoBackupsTest, WithoutADirectoryForThem) {
+  const auto admin = v1::AdminService::NewStub(channel_);
+  v1::BackupResponse response;
+  const absl::Status status = Backup(admin.get(), temp.path + "/copy", &response);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(std::string(status.message()).find("--backup-dir"), std::string::npos) << status;
+  EXPECT_FALSE(fs::exists(temp.path + "/copy"));
 }
 
 TEST_F(AdminServiceTest, OneOfManyAtATimeAndNoneInHalf) {
