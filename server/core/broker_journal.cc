@@ -21,7 +21,7 @@ ProgressRecord Broker::ProgressOf(const Task& task) const {
   record.id = task.id;
   record.queue = task.queue()->id;
   record.state = task.state == TaskState::kLeased ? TaskState::kReady : task.state;
-  record.when = task.state == TaskState::kLeased ? task.ties->granted : task.when;
+  record.when = task.state == TaskState::kLeased ? task.ties->since : task.when;
   record.deliveries = task.deliveries;
   record.outcome = task.outcome;
   if (task.extra != nullptr) {

@@ -27,6 +27,7 @@ void Broker::Grant(Task* task, Session* holder, Token token, Time lease_end) {
   Queue* queue = task->queue();
   TakeFromLine(task);
   ReleaseUnique(task, /*ended=*/false);
+  const Time since = task->when;
   task->MoveTo(TaskState::kLeased);
   ++queue->leased_count;
   if (task->deliveries > 0) ++queue->redelivered_total;
@@ -37,6 +38,7 @@ void Broker::Grant(Task* task, Session* holder, Token token, Time lease_end) {
   ties.holder = holder;
   ties.token = token;
   ties.granted = now_;
+  ties.since = since;
   ties.marked = false;
   LeaseList& leases = LeasesOf(*task);
   leases.Add(task);

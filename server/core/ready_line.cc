@@ -35,6 +35,9 @@ void ReadyLine::Push(Task* task, bool back_again) {
   ++size_;
   if (order_ != Order::kPriority) {
     if (back_again || order_ == Order::kLifo) {
+      // So that what a restart sorts by time comes out in the same order.
+      if (order_ == Order::kFifo && !single_.empty())
+        task->when = std::min(task->when, single_.front()->when);
       single_.PushFront(task);
     } else {
       single_.PushBack(task);

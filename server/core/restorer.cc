@@ -350,6 +350,7 @@ void Restorer::LineUp(Task* task, Time now) {
   task->state = TaskState::kNew;
   switch (state) {
     case TaskState::kDelayed:
+      if (when <= now) return broker_->MakeReady(task, /*back_again=*/false, when);
       return broker_->MakeDelayed(task, when);
     case TaskState::kEnded:
       task->state = TaskState::kEnded;
@@ -390,9 +391,11 @@ void Restorer::Finish(Time now, bool records_missing) {
   std::vector<Task*> tasks;
   tasks.reserve(broker_->tasks_.size());
   broker_->tasks_.ForEach([&](Task* task) { tasks.push_back(task); });
-  // In the order of their puts; where each has a place in time, in the order of that.
-  const auto place = [](const Task* task) {
-    const bool timed = task->queue()->options.order == Order::kPriority && task->state == TaskState::kReady;
+  // In the order in which they became ready, or dead. Delayed tasks that are due by now
+  // have stood in line since they were; how they got there is not on disk.
+  const auto place = [now](const Task* task) {
+    const bool timed = task->state == TaskState::kReady || task->state == TaskState::kDead ||
+                       (task->state == TaskState::kDelayed && task->when <= now);
     return std::pair(timed ? task->when : Time{}, task->id);
   };
   std::sort(tasks.begin(), tasks.end(), [&](const Task* a, const Task* b) { return place(a) < place(b); });

@@ -60,6 +60,7 @@ struct Ties {
   Session* holder = nullptr;  // null for a direct consumer, whose lease ends by time
   Token token;
   Time granted{};
+  Time since{};         // ready since, before it was handed out
   bool marked = false;  // on disk, so that it may be reclaimed after a restart
   // watched: whose stream wants the result
   Producer* producer = nullptr;

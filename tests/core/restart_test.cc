@@ -1,4 +1,5 @@
 #include "tests/support/core_harness.h"
+#include "tests/support/sweeps.h"
 
 namespace joinq::core {
 namespace {
@@ -25,6 +26,65 @@ TEST(Restart, BringsBackEveryCommittedTaskInItsPlace) {
   EXPECT_EQ(core.Get("q")[0].payload.view(), "b");
   core.Advance(10'000);
   EXPECT_EQ(core.Stats("q").delayed, 0u);
+}
+
+// Tasks that came to their places in every way there is.
+void LineUpInEveryWay(CoreHarness& core) {
+  const auto put = [&](const std::string& body, uint32_t delay_ms = 0) {
+    core.Advance(1);
+    auto spec = core.Spec("q");
+    spec.delay_ms = delay_ms;
+    spec.policy.max_attempts = 1;
+    return core.Put(spec, body);
+  };
+  const auto release = [&](const Delivery& each) {
+    core.Do([&](Broker& broker) {
+      const LeaseRef lease{each.task, each.token};
+      EXPECT_TRUE(broker.Release("q", {&lease, 1}, 0).ok());
+    });
+  };
+  const auto get = [&] { return core.Get("q", 1, 600'000).at(0); };
+  put("dead");
+  EXPECT_TRUE(core.Fail("q", get()).ok());
+  put("delayed", 20);
+  put("called back", 600'000);
+  for (const char* body : {"a", "b", "c", "d"}) put(body);
+  const Delivery first = get(), second = get(), third = get();
+  core.Advance(5);
+  core.Do([](Broker& broker) { EXPECT_EQ(*joinq::testing::RetryDead(broker, "q"), 1u); });
+  put("e");
+  release(second);
+  core.Advance(20);  // "delayed" is due
+  put("f");
+  core.Advance(1);
+  core.Do([&](Broker& broker) {
+    uint64_t next = 0;
+    for (const TaskView& each : broker.ListTasks({.queue = "q", .state = TaskState::kDelayed}, &next))
+      EXPECT_TRUE(broker.RetryTask(each.id).ok());
+  });
+  put("g");
+  release(first);
+  core.Advance(2000);  // the third one's lease is marked
+  release(third);
+  put("h");
+}
+
+std::vector<std::string> Drain(CoreHarness& core) {
+  std::vector<std::string> bodies;
+  for (const Delivery& each : core.Get("q", 100)) bodies.emplace_back(each.payload.view());
+  return bodies;
+}
+
+TEST(RestartOrder, IsThatOfTheTimesAtWhichTasksBecameReady) {
+  for (Order order : {Order::kFifo, Order::kPriority}) {
+    CoreHarness core;
+    core.Create("q", {.order = order});
+    LineUpInEveryWay(core);
+    core.Restart();
+    // What was put back stands where it stood first.
+    EXPECT_EQ(Drain(core), (std::vector<std::string>{"a", "b", "c", "d", "dead", "e", "delayed", "f",
+                                                     "called back", "g", "h"}));
+  }
 }
 
 TEST(Restart, OldTokensAreStaleAndNewOnesGreater) {
