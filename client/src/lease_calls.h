@@ -1,6 +1,7 @@
 // Done, Fail, Release and Extend: calls that carry leases.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,23 @@ Response CallWithLeases(Connection& connection, const std::string& queue, const 
                                : Quoted("queue", queue);
   ThrowIfError(Verb::kLease, what, status);
   return response;
+}
+
+// The same for leases of the session. A broker that was restarted takes some of them for
+// stale until the session has named them to it: that is worth a second try.
+template <typename Request, typename Response>
+Response CallWithHeldLeases(Connection& connection, const std::string& queue,
+                            const std::vector<Lease>& leases, Request* request,
+                            grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*,
+                                                                           const Request&, Response*)) {
+  constexpr std::chrono::seconds kSessionWait{5};
+  try {
+    return CallWithLeases(connection, queue, leases, request, method);
+  } catch (const StaleLease&) {
+    if (!connection.session().AwaitHolding(leases, Session::Clock::now() + kSessionWait)) throw;
+  }
+  if constexpr (requires { request->clear_leases(); }) request->clear_leases();
+  return CallWithLeases(connection, queue, leases, request, method);
 }
 
 }  // namespace joinq::internal

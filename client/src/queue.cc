@@ -146,7 +146,7 @@ void JoinableQueue::task_done(const std::vector<Task>& tasks) const {
     for (size_t i = first; i < std::min(tasks.size(), first + kLeasesMax); ++i)
       leases.push_back(tasks[i].lease());
     v1::DoneRequest request;
-    internal::CallWithLeases(*connection_, name_, leases, &request, &v1::QueueService::Stub::Done);
+    internal::CallWithHeldLeases(*connection_, name_, leases, &request, &v1::QueueService::Stub::Done);
     for (const Lease& lease : leases) connection_->session().Drop(lease);
   }
 }

@@ -101,6 +101,17 @@ void Session::Drop(const Lease& lease) {
   held_.erase({lease.task_id, lease.epoch, lease.sequence});
 }
 
+bool Session::AwaitHolding(const std::vector<Lease>& leases, Clock::time_point deadline) {
+  Lock lock(mutex_);
+  const auto holding = [&] {
+    return std::all_of(leases.begin(), leases.end(), [&](const Lease& lease) {
+      return held_.contains({lease.task_id, lease.epoch, lease.sequence});
+    });
+  };
+  changed_.wait_until(lock, deadline, [&] { return up_ || closing_ || !holding(); });
+  return up_ && holding();
+}
+
 void Session::Abandon(const Lease& lease) {
   const Key key{lease.task_id, lease.epoch, lease.sequence};
   std::lock_guard lock(mutex_);

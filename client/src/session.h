@@ -59,6 +59,9 @@ class Session : public EventLoop::Member {
   // returns are gone.
   std::shared_ptr<HeldLease> Hold(const Lease& lease);
   void Drop(const Lease& lease);
+  // Once the stream is up: whether all of these are still the session's, as far as the
+  // broker has said. False if it does not come up until `deadline`.
+  bool AwaitHolding(const std::vector<Lease>& leases, Clock::time_point deadline);
   // The last handle of a task is gone: if it was not dropped before, the broker is told soon.
   void Abandon(const Lease& lease);
 

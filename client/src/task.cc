@@ -15,17 +15,20 @@ constexpr size_t kErrorDetailMax = 16'384;
 constexpr size_t kFollowUpsMax = 1000;
 constexpr size_t kProgressMax = 4096;
 
-// Ends a task with a call: its lease is the session's no longer, also if it was stale.
+// Ends a task with a call: its lease is the session's no longer, also if it was stale. In
+// that case the broker is told so, since it may have come to think otherwise meanwhile.
 template <typename Request, typename Response>
 Response Finish(const internal::TaskData& data, Request* request,
                 grpc::Status (v1::QueueService::Stub::*method)(grpc::ClientContext*, const Request&,
                                                                Response*)) {
+  if (!data.held)
+    return internal::CallWithLeases(*data.connection, data.queue, {data.lease}, request, method);
   try {
-    auto response = internal::CallWithLeases(*data.connection, data.queue, {data.lease}, request, method);
-    if (data.held) data.connection->session().Drop(data.lease);
+    auto response = internal::CallWithHeldLeases(*data.connection, data.queue, {data.lease}, request, method);
+    data.connection->session().Drop(data.lease);
     return response;
   } catch (const StaleLease&) {
-    if (data.held) data.connection->session().Drop(data.lease);
+    data.connection->session().Abandon(data.lease);
     throw;
   }
 }

@@ -14,6 +14,11 @@ int FakeSessions::beats() {
   return beats_;
 }
 
+std::vector<v1::Lease> FakeSessions::dropped() {
+  std::lock_guard lock(mutex_);
+  return dropped_;
+}
+
 int FakeSessions::ended() {
   std::lock_guard lock(mutex_);
   return ended_;
@@ -63,6 +68,7 @@ grpc::Status FakeSessions::Keep(grpc::ServerContext* context, Stream* stream) {
   while (stream->Read(&request)) {
     std::lock_guard lock(mutex_);
     request.leaving() ? ++ended_ : ++beats_;
+    dropped_.insert(dropped_.end(), request.dropped().begin(), request.dropped().end());
     changed_.notify_all();
     if (request.leaving()) break;
   }

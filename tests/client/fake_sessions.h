@@ -22,6 +22,8 @@ class FakeSessions : public v1::SessionService::Service {
   std::vector<v1::SessionHello> hellos();
   // Messages after the hello.
   int beats();
+  // Leases that were given up, of all streams so far.
+  std::vector<v1::Lease> dropped();
   // Streams whose client said that it leaves.
   int ended();
   bool WaitFor(const std::function<bool()>& condition);  // false after 10 s
@@ -46,6 +48,7 @@ class FakeSessions : public v1::SessionService::Service {
   std::set<Open> open_;
   std::vector<v1::SessionHello> hellos_;
   std::vector<v1::Lease> lost_;
+  std::vector<v1::Lease> dropped_;
   int beats_ = 0;
   int ended_ = 0;
 };

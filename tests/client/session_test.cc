@@ -125,6 +125,35 @@ TEST_F(SessionTest, StaleAndFailedTasksAreHeldNoLonger) {
   EXPECT_EQ(sessions_.hellos()[1].held_size(), 0);
 }
 
+TEST_F(SessionTest, ADoneThatComesBeforeTheSessionsNameAtARestartedBrokerIsTriedAgain) {
+  auto queue = client_->open_joinable_queue("q");
+  const Task one = queue.get(5s);
+  const Task two = queue.get(5s);
+  std::atomic<int> calls{0};
+  broker_.on_done = [&](const v1::DoneRequest& request) {
+    EXPECT_EQ(request.leases_size(), 1);
+    return ++calls % 2 == 1
+               ? ToGrpc(FieldError(absl::StatusCode::kFailedPrecondition, "lease", "stale lease"))
+               : grpc::Status::OK;
+  };
+  one.done();
+  EXPECT_EQ(calls, 2);
+  queue.task_done(std::vector<Task>{two});
+  EXPECT_EQ(calls, 4);
+}
+
+TEST_F(SessionTest, ALeaseThatStaysStaleIsGivenUpAtTheBrokerToo) {
+  sessions_.session_timeout_ms = 60;
+  const Task task = client_->open_joinable_queue("q").get(5s);
+  broker_.on_done = [](const v1::DoneRequest&) {
+    return ToGrpc(FieldError(absl::StatusCode::kFailedPrecondition, "lease", "stale lease"));
+  };
+  EXPECT_THROW(task.done(), StaleLease);
+  // The broker may have taken the session's word for it in between.
+  EXPECT_TRUE(sessions_.WaitFor([&] { return !sessions_.dropped().empty(); }));
+  EXPECT_EQ(sessions_.dropped().at(0).task_id(), task.id());
+}
+
 TEST_F(SessionTest, ACancelReachesTheTask) {
   auto queue = client_->open_joinable_queue("q");
   const Task task = queue.get(5s);
