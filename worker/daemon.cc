@@ -37,13 +37,14 @@ PoolLimits LimitsOf(const WorkerOptions& options) {
   PoolLimits limits;
   limits.children = options.concurrency;
   limits.prefetch_max = options.prefetch_max;
+  limits.child_tasks_max = options.child_limits.tasks;
   return limits;
 }
 
 }  // namespace
 
 Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel)
-    : slot(slot), channel(std::move(channel)), readable(io, dup(this->channel.fd())), kill_timer(io) {}
+    : slot(slot), channel(std::move(channel)), readable(io, dup(this->channel.fd())), end_timer(io) {}
 
 Daemon::Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers)
     : options_(options),
@@ -52,16 +53,20 @@ Daemon::Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::str
       zygote_(std::move(zygote)),
       zygote_readable_(io_, dup(zygote_.control_fd())),
       signals_(io_),
-      tick_timer_(io_),
+      watch_timer_(io_),
       beat_timer_(io_),
       deadline_timer_(io_),
       respawn_(worker_id_),
       scratch_(kScratchBytes),
+      oom_kills_(OomKills()),
       pool_(LimitsOf(options)),
       children_(options.concurrency),
+      watch_(options.concurrency + 1),
       handler_index_(IndexOf(handlers_)),
       queue_index_(IndexOf(options.queues)),
-      link_(std::make_unique<Link>(options.broker, mutex_, *this)) {}
+      link_(std::make_unique<Link>(options.broker, mutex_, *this)) {
+  SetTimeLimits();
+}
 
 Daemon::~Daemon() = default;
 

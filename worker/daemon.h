@@ -16,6 +16,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,7 +27,9 @@
 #include "worker/options.h"
 #include "worker/pool/pool.h"
 #include "worker/pool/respawn.h"
+#include "worker/pool/watch_times.h"
 #include "worker/process/child_channel.h"
+#include "worker/process/death.h"
 #include "worker/process/zygote.h"
 
 namespace joinq {
@@ -40,16 +43,21 @@ class Daemon : public LinkEvents {
   int Run();
 
  private:
+  // Why a child is ended.
+  enum class EndReason : uint8_t { kNo, kCancelled, kTimeLimit, kClosedChannel, kBrokeProtocol, kRecycled };
   struct Child {
     Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel);
     const uint32_t slot;
     ChildChannel channel;
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
-    boost::asio::steady_timer kill_timer;
+    boost::asio::steady_timer end_timer;             // the next step of its end
     bool dead = false;
     bool ready = false;
     bool answered = false;
-    bool ending = false;  // by our own hand: what it ran is not to blame
+    EndReason end = EndReason::kNo;  // by our own hand, and why
+    uint64_t end_number = 0;         // the frame that it is ended for; any other it runs is not to blame
+    uint64_t end_start_ns = 0;       // when that began
+    uint64_t soft_number = 0;        // the newest frame it was asked to end for its soft limit
     const std::chrono::steady_clock::time_point born = std::chrono::steady_clock::now();
     bool waiting_writable = false;
   };
@@ -68,7 +76,7 @@ class Daemon : public LinkEvents {
   void TakeGroup(const v1::DeliveryGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Cancel(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lost(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Sends what the pool assigns, asks for more, arms the tick. Then Flush the link.
+  // Sends what the pool assigns, asks for more, sees to the watch. Then Flush the link.
   void Dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendTo(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes back what the child has not begun.
@@ -97,9 +105,35 @@ class Daemon : public LinkEvents {
   void OnReadable(const ChildPtr& child);
   // Runs through the whole frames of the child's input.
   void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void KillGently(const ChildPtr& child);
-  void Tick();
-  void ArmTick();
+  // What becomes of the task that a child ran when it died.
+  void JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Time (see watch_times.h): looks at children that may be stuck or past a limit. Either thread.
+  void SetTimeLimits();
+  // After frames were sent to a child; `now` is read once, when 0.
+  void WatchSent(uint32_t slot, uint64_t& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WatchWaiting(uint64_t& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WantLook(uint32_t slot, uint64_t at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Asio thread, down to the end of the ends. Looks return the time of the next one.
+  void ArmWatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Look();
+  uint64_t LookAt(const ChildPtr& child, uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t LookAtWaiting(uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint64_t start, uint64_t now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Ends of children by our own hand.
+  // Tells a running task that nobody wants it any more; its child ends if it goes on past the grace.
+  void AskToEnd(const ChildPtr& child, Pool::Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // TERM to its group, KILL after the grace; what it has not begun goes elsewhere.
+  void End(const ChildPtr& child, EndReason why, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Lets a child go that has run its last task.
+  void EndIfSpent(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void KillAfterGrace(const ChildPtr& child);
+  void After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act);
 
   // Life (Asio thread).
   void WatchSignals();
@@ -120,24 +154,28 @@ class Daemon : public LinkEvents {
   Zygote zygote_;
   boost::asio::posix::stream_descriptor zygote_readable_;
   boost::asio::signal_set signals_;
-  boost::asio::steady_timer tick_timer_;
+  boost::asio::steady_timer watch_timer_;
   boost::asio::steady_timer beat_timer_;
   boost::asio::steady_timer deadline_timer_;  // of the drain, then of the hurry
   RespawnPolicy respawn_;
   std::vector<uint32_t> to_spawn_;
   uint32_t spawning_ = 0;
   std::vector<char> scratch_;
-  int stalled_ticks_ = 0;
+  uint64_t last_look_ns_ = 0;
+  uint64_t stalled_since_ns_ = 0;
+  uint64_t oom_kills_;  // of the machine, as of the newest such death
   int exit_status_ = 0;
 
   absl::Mutex mutex_;
   Pool pool_ ABSL_GUARDED_BY(mutex_);
   std::vector<ChildPtr> children_ ABSL_GUARDED_BY(mutex_);  // by slot; changed by the Asio thread only
   std::vector<Pool::Assignment> assignments_ ABSL_GUARDED_BY(mutex_);
+  WatchTimes watch_ ABSL_GUARDED_BY(mutex_);  // the last one is for what waits
+  std::vector<TimeLimit> time_limits_;        // by handler; constant
+  uint64_t first_limit_ns_ = 0;               // the shortest of them; constant
   absl::flat_hash_map<std::string, uint16_t> handler_index_;
   absl::flat_hash_map<std::string, uint16_t> queue_index_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kRunning;
-  bool tick_armed_ ABSL_GUARDED_BY(mutex_) = false;
   bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;
   uint64_t done_total_ ABSL_GUARDED_BY(mutex_) = 0;

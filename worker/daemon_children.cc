@@ -14,27 +14,10 @@ namespace joinq {
 namespace {
 
 constexpr uint32_t kSpawningMax = 16;  // requests to the zygote that are not answered
-constexpr auto kTickTime = std::chrono::milliseconds(5);
-constexpr uint64_t kPeekAfterNs = 2'000'000;
-constexpr uint64_t kStalledAfterNs = 5'000'000;
-constexpr int kHandBackTicks = 20;
 constexpr auto kHealthyLife = std::chrono::seconds(1);
-constexpr auto kKillGrace = std::chrono::seconds(2);
-
-uint64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
-
-std::string DescribeDeath(pid_t pid, int wait_status) {
-  if (WIFSIGNALED(wait_status)) {
-    const int number = WTERMSIG(wait_status);
-    return absl::StrCat("child ", pid, " died: signal ", number, " (", strsignal(number), ")");
-  }
-  return absl::StrCat("child ", pid, " died: exit status ", WEXITSTATUS(wait_status),
-                      " in the middle of a task");
-}
+constexpr auto kLastWordsTime = std::chrono::seconds(2);  // to give tasks back when the zygote died
+// A dying child's channel closes just before its death is reported.
+constexpr auto kDeathAfterClose = std::chrono::milliseconds(200);
 
 }  // namespace
 
@@ -81,7 +64,7 @@ void Daemon::OnZygoteGone() {
   }
   Release(pool_.TakeWaiting(0));
   link_->Flush();
-  deadline_timer_.expires_after(kKillGrace);
+  deadline_timer_.expires_after(kLastWordsTime);
   deadline_timer_.async_wait([this](boost::system::error_code error) {
     if (!error) io_.stop();
   });
@@ -149,11 +132,23 @@ void Daemon::OnReadable(const ChildPtr& child) {
   if (child->channel.Receive(scratch_.data(), scratch_.size(), end)) {
     absl::MutexLock lock(&mutex_);
     TakeResults(*child);
+    EndIfSpent(child);
     Dispatch();
     link_->Flush();
     CloseIfDone();
   }
-  if (!end) WatchReadable(child);  // after the end, the zygote reports the death
+  if (!end) return WatchReadable(child);
+  // The zygote reports the death now; or else the child lives on and can answer nothing any more.
+  absl::MutexLock lock(&mutex_);
+  if (child->end != EndReason::kNo) return;
+  After(child, kDeathAfterClose, [this, child] {
+    absl::MutexLock lock(&mutex_);
+    if (child->end != EndReason::kNo) return;
+    spdlog::warn("child {} closed its channel; ending it", child->channel.pid());
+    End(child, EndReason::kClosedChannel, child->channel.page().begun.load());
+    Dispatch();
+    link_->Flush();
+  });
 }
 
 void Daemon::WatchWritable(const ChildPtr& child) {
@@ -174,7 +169,7 @@ void Daemon::Bury(Child& child) {
   child.channel.Peek();
   TakeResults(child);
   child.dead = true;
-  child.kill_timer.cancel();
+  child.end_timer.cancel();
   boost::system::error_code ignored;
   child.readable.close(ignored);
 }
@@ -187,29 +182,17 @@ void Daemon::OnExited(const ZygoteReport& report) {
   const auto culprit = pool_.ChildDied(child->slot, child->channel.page().begun.load());
   children_[report.child].reset();
   ++child_deaths_total_;
-  const std::string death = DescribeDeath(report.pid, report.wait_status);
+  if (culprit) {
+    JudgeCulprit(*child, *culprit,
+                 {report.pid, report.wait_status, report.max_rss_kib, report.user_ms, report.system_ms});
+  } else if (child->end == EndReason::kNo) {
+    spdlog::warn("child {} ended between tasks (wait status {})", report.pid, report.wait_status);
+  }
   if (phase_ != Phase::kRunning) {
-    if (phase_ == Phase::kHurrying && culprit) {
-      Complete(*culprit, v1::Completion::RELEASED, 0);
-    } else if (culprit) {
-      Fail(Complete(*culprit, v1::Completion::FAILED, death.size()), v1::FAILURE_KIND_CRASH, death, "",
-           false);
-    }
     Release(pool_.TakeWaiting(0));
   } else {
-    if (culprit && pool_.task(*culprit).dropped) {
-      pool_.Free(*culprit);
-    } else if (culprit && child->ending) {
-      Complete(*culprit, v1::Completion::RELEASED, 0);
-    } else if (culprit) {
-      spdlog::warn("{}; it ran task {}", death, pool_.task(*culprit).id);
-      Fail(Complete(*culprit, v1::Completion::FAILED, death.size()), v1::FAILURE_KIND_CRASH, death,
-           absl::StrCat("peak memory ", report.max_rss_kib, " KiB"), false);
-    } else {
-      spdlog::warn("child {} ended between tasks (wait status {})", report.pid, report.wait_status);
-    }
     // A life that did something was no failed start; what ended it was most likely a task.
-    const bool healthy = culprit || child->answered ||
+    const bool healthy = culprit || child->answered || child->end != EndReason::kNo ||
                          (child->ready && std::chrono::steady_clock::now() - child->born > kHealthyLife);
     Respawn(report.child, healthy);
     Dispatch();
@@ -218,47 +201,33 @@ void Daemon::OnExited(const ZygoteReport& report) {
   CloseIfDone();
 }
 
-void Daemon::KillGently(const ChildPtr& child) {
-  zygote_.Kill(child->channel.pid(), SIGTERM).IgnoreError();
-  child->kill_timer.expires_after(kKillGrace);
-  child->kill_timer.async_wait([this, child](boost::system::error_code error) {
-    if (!error && !child->dead) zygote_.Kill(child->channel.pid(), SIGKILL).IgnoreError();
-  });
-}
-
-void Daemon::ArmTick() {
-  tick_timer_.expires_after(kTickTime);
-  tick_timer_.async_wait([this](boost::system::error_code error) {
-    if (!error) Tick();
-  });
-}
-
-void Daemon::Tick() {
-  const uint64_t now = NowNs();
-  absl::MutexLock lock(&mutex_);
-  bool again = false;
-  for (const auto& child : children_) {
-    if (!child || !pool_.MayBeStuck(child->slot)) continue;
-    const StatusPage& page = child->channel.page();
-    const uint64_t done = page.done.load(std::memory_order_acquire);
-    const uint64_t begun = page.begun.load(std::memory_order_acquire);
-    const uint64_t start = page.start_ns.load(std::memory_order_relaxed);
-    const uint64_t age = begun != done && now > start ? now - start : 0;
-    // Results it gathered before it took on something long.
-    if (age > kPeekAfterNs && child->channel.Peek()) TakeResults(*child);
-    if (age > kStalledAfterNs && pool_.MayBeStuck(child->slot)) {
-      pool_.SetStalled(child->slot);
-      Recall(child);
-    }
-    again = again || pool_.MayBeStuck(child->slot);
+void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end) {
+  const auto& task = pool_.task(culprit);
+  const bool to_blame = child.end == EndReason::kNo || task.number == child.end_number;
+  if (task.dropped) return pool_.Free(culprit);
+  if (phase_ == Phase::kHurrying || !to_blame || child.end == EndReason::kCancelled ||
+      child.end == EndReason::kRecycled) {
+    Complete(culprit, v1::Completion::RELEASED, 0);
+    return;
   }
-  // All are busy for long: others may be free for what waits here.
-  stalled_ticks_ = pool_.all_stalled() ? stalled_ticks_ + 1 : 0;
-  if (stalled_ticks_ >= kHandBackTicks) Release(pool_.TakeWaiting(pool_.ready_children()));
-  tick_armed_ = again || pool_.waiting() > pool_.ready_children();
-  if (tick_armed_) ArmTick();
-  Dispatch();
-  link_->Flush();
+  if (child.end == EndReason::kTimeLimit) return FailPastTime(child, culprit, DescribeUse(end));
+  const uint64_t oom_kills = end.killed() ? OomKills() : oom_kills_;
+  DeathReport death = DescribeDeath(end, options_.child_limits, "", oom_kills > oom_kills_);
+  oom_kills_ = oom_kills;
+  if (child.end != EndReason::kNo) {
+    death.cause = DeathCause::kCrash;
+    death.message =
+        absl::StrCat("child ", end.pid,
+                     child.end == EndReason::kClosedChannel
+                         ? " closed its channel to the worker, so it can answer nothing; it was ended"
+                         : " broke the protocol of its channel; it was killed");
+  }
+  spdlog::warn("{}; it ran task {} ({})", death.message, task.id, handlers_[task.handler]);
+  const auto kind = death.cause == DeathCause::kCpuLimit      ? v1::FAILURE_KIND_TIME_LIMIT
+                    : death.cause == DeathCause::kOutOfMemory ? v1::FAILURE_KIND_OUT_OF_MEMORY
+                                                              : v1::FAILURE_KIND_CRASH;
+  Fail(Complete(culprit, v1::Completion::FAILED, death.message.size() + death.detail.size()), kind,
+       death.message, death.detail, false);
 }
 
 }  // namespace joinq

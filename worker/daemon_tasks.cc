@@ -48,6 +48,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
       }
       continue;
     }
+    pool_.task(ticket).handler = header.handler;
     header.task_id = delivery.task_id();
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();
@@ -59,7 +60,8 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
 void Daemon::Dispatch() {
   assignments_.clear();
   pool_.Dispatch(assignments_);
-  bool tick = pool_.waiting() > pool_.ready_children();
+  uint64_t now = 0;
+  WatchWaiting(now);
   for (size_t i = 0; i < assignments_.size(); ++i) {
     const auto [slot, ticket] = assignments_[i];
     const ChildPtr& child = children_[slot];
@@ -67,11 +69,7 @@ void Daemon::Dispatch() {
     // Consecutive ones for a child go out with one call.
     if (i + 1 < assignments_.size() && assignments_[i + 1].child == slot) continue;
     SendTo(child);
-    tick = tick || pool_.MayBeStuck(slot);
-  }
-  if (tick && !tick_armed_) {
-    tick_armed_ = true;
-    boost::asio::post(io_, [this] { ArmTick(); });
+    WatchSent(slot, now);
   }
   if (link_->connected() && link_->pending_completions() < kPendingFactor * options_.prefetch_max) {
     link_->AddCredit(pool_.TakeCredit());
@@ -107,12 +105,15 @@ void Daemon::TakeResults(Child& child) {
     }
     if (!child.answered) respawn_.OnHealthy();
     child.answered = true;
+    if (frame.header.retire != 0) pool_.Retire(child.slot);
     if (!ticket) continue;
     if (frame.header.verdict == ResultVerdict::kDone) {
       auto& completion = Complete(*ticket, v1::Completion::DONE, frame.payload.size());
       completion.mutable_result()->assign(frame.payload);
       if (!frame.content_type.empty()) completion.set_content_type(CleanUtf8(frame.content_type));
       ++done_total_;
+    } else if (child.end == EndReason::kTimeLimit && pool_.task(*ticket).number == child.end_number) {
+      FailPastTime(child, *ticket, std::string(frame.detail));
     } else {
       Fail(Complete(*ticket, v1::Completion::FAILED, frame.message.size() + frame.detail.size()),
            static_cast<v1::FailureKind>(frame.header.failure_kind), std::string(frame.message),
@@ -122,6 +123,8 @@ void Daemon::TakeResults(Child& child) {
   if (parse == Parse::kMalformed) {
     spdlog::error("child {} broke the protocol; killing it", child.channel.pid());
     in = {};
+    child.end = EndReason::kBrokeProtocol;
+    child.end_number = child.channel.page().begun.load();
     zygote_.Kill(child.channel.pid(), SIGKILL).IgnoreError();
   }
   child.channel.KeepInput(in);
@@ -185,21 +188,16 @@ void Daemon::Lost(const v1::Lease& lease) {
 void Daemon::Cancel(const v1::Lease& lease) {
   const auto ticket = pool_.Find(lease.task_id(), lease.epoch(), lease.sequence());
   if (!ticket || DropUnlessRunning(*ticket)) return;
-  spdlog::info("task {} was cancelled; ending child {}", lease.task_id(),
-               children_[pool_.task(*ticket).child]->channel.pid());
   boost::asio::post(io_, [this, child = children_[pool_.task(*ticket).child], id = lease.task_id(),
                           sequence = lease.sequence(), epoch = lease.epoch()] {
-    {
-      // It may have answered meanwhile; then another task would be hit.
-      absl::MutexLock lock(&mutex_);
-      const auto still = pool_.Find(id, epoch, sequence);
-      if (!still || child->dead) return;
-      const auto& task = pool_.task(*still);
-      const StatusPage& page = child->channel.page();
-      if (task.place != Pool::Task::Place::kSent || page.begun.load() != task.number) return;
-      child->ending = true;
-    }
-    KillGently(child);
+    absl::MutexLock lock(&mutex_);
+    // It may have answered meanwhile; then another task would be hit.
+    const auto still = pool_.Find(id, epoch, sequence);
+    if (!still || child->dead || child->end != EndReason::kNo) return;
+    const auto& task = pool_.task(*still);
+    if (task.place != Pool::Task::Place::kSent || task.child != child->slot) return;
+    spdlog::info("task {} was cancelled; asking child {} to end it", id, child->channel.pid());
+    AskToEnd(child, *still);
   });
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/names.h"
+#include "worker/options_limits.h"
 #include "worker/version.h"
 
 namespace joinq {
@@ -30,6 +31,7 @@ struct Raw {
   uint32_t prefetch_max = 2048;
   double drain_timeout = 30;
   std::string pid_file;
+  RawLimits limits;
 };
 
 uint32_t CountCpus() {
@@ -113,6 +115,7 @@ void Declare(CLI::App& app, Raw& raw) {
       ->envname("JOINQ_DRAIN_TIMEOUT")
       ->type_name("SECONDS")
       ->capture_default_str();
+  DeclareLimits(app, raw.limits);
   app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
       ->envname("JOINQ_PID_FILE")
       ->type_name("FILE");
@@ -156,6 +159,7 @@ absl::Status Check(Raw raw, WorkerOptions& options) {
   auto drain = SecondsToMs("--drain-timeout", raw.drain_timeout);
   if (!drain.ok()) return drain.status();
   options.drain_timeout_ms = *drain;
+  if (auto status = CheckLimits(raw.limits, options); !status.ok()) return status;
   for (const auto& lines : raw.execs) {
     for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipWhitespace())) {
       auto exec = ParseExec(std::string_view(line.data(), line.size()));

@@ -8,6 +8,7 @@
 
 #include "common/net_address.h"
 #include "worker/child/exec_handler.h"
+#include "worker/limits.h"
 
 namespace joinq {
 
@@ -22,6 +23,9 @@ struct WorkerOptions {
   std::vector<ExecSpec> execs;
   uint32_t prefetch_max = 2048;
   uint32_t drain_timeout_ms = 30'000;
+  TimeLimits time_limits;
+  ChildLimits child_limits;
+  uint32_t kill_grace_ms = 2000;
   std::string pid_file;
 };
 

@@ -3,10 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/log.h"
 #include "joinq/worker.h"
 #include "worker/child/child_main.h"
@@ -15,6 +17,7 @@
 #include "worker/child/registry.h"
 #include "worker/daemon.h"
 #include "worker/options.h"
+#include "worker/process/child_limits.h"
 #include "worker/process/zygote.h"
 
 namespace joinq {
@@ -60,7 +63,12 @@ ZygoteProgram ProgramOf(const WorkerOptions& options) {
   };
   program.handler_names = [] { return Registry::Global().names(); };
   program.run_child = [&options](int channel, StatusPage& page) {
-    return RunChild(channel, page, Registry::Global(), options.queues);
+    if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
+      std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
+      return 1;
+    }
+    return RunChild(channel, page, Registry::Global(),
+                    {options.queues, options.time_limits, options.child_limits});
   };
   return program;
 }
@@ -81,6 +89,13 @@ int WorkerMain(int argc, char** argv) {
   if (!zygote.ok()) return Refuse(zygote.status());
   auto handlers = zygote->WaitReady();
   if (!handlers.ok()) return Refuse(handlers.status());
+  for (const auto& [handler, limit] : options.time_limits.handlers) {
+    if (std::find(handlers->begin(), handlers->end(), handler) != handlers->end()) continue;
+    zygote->Stop();
+    return Refuse(absl::InvalidArgumentError(
+        absl::StrCat("--time-limit, --soft-time-limit: no handler is named \"", handler,
+                     "\"; this worker has: ", absl::StrJoin(*handlers, ", "))));
+  }
   PidFile pid_file(options.pid_file);
   if (auto status = pid_file.Write(); !status.ok()) {
     zygote->Stop();

@@ -1,14 +1,9 @@
 // The whole worker as a process, against a fake broker.
-#include <gmock/gmock.h>
-#include <signal.h>
-#include <sys/wait.h>
-
 #include <fstream>
 
 #include "absl/time/clock.h"
 #include "joinq/codec.h"
-#include "tests/worker/fake_broker.h"
-#include "tests/worker/worker_process.h"
+#include "tests/worker/worker_fixture.h"
 
 namespace joinq {
 namespace {
@@ -20,37 +15,6 @@ using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-const char kModule[] = JOINQ_BUILD_DIR "/tests/test_module.so";
-
-class WorkerTest : public ::testing::Test {
- protected:
-  std::vector<std::string> Arguments(std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments{"-u", broker_.address(), "-c", "2", "--module", kModule};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-  void Start(std::vector<std::string> more = {}, std::vector<std::string> environment = {}) {
-    worker_ = std::make_unique<WorkerProcess>(Arguments(std::move(more)), std::move(environment));
-    ASSERT_TRUE(broker_.WaitConnected());
-  }
-  // The zygote and the children, as long as the worker runs.
-  pid_t ZygotePid() { return ChildrenOf(worker_->pid()).at(0); }
-  std::vector<pid_t> ChildPids() { return ChildrenOf(ZygotePid()); }
-  v1::Completion Run(const std::string& handler, const std::string& payload, const std::string& type = "") {
-    const uint64_t id = broker_.Put(handler, payload, type);
-    auto completion = broker_.Wait(id);
-    if (!completion) ADD_FAILURE() << handler << " did not complete";
-    return completion.value_or(v1::Completion());
-  }
-  int Stop(int number = SIGTERM) {
-    worker_->Signal(number);
-    return worker_->WaitEnd();
-  }
-
-  FakeBroker broker_;
-  std::unique_ptr<WorkerProcess> worker_;
-};
 
 TEST_F(WorkerTest, SaysWhoItIsAndRunsHandlers) {
   Start({"-Q", "default,other", "-n", "w:1", "--exec", "up=tr a-z A-Z"});

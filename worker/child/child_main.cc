@@ -1,16 +1,20 @@
 #include "worker/child/child_main.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 
 #include <cerrno>
 #include <limits>
+#include <new>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "joinq/v1/task.pb.h"
 #include "worker/child/exec_handler.h"
 #include "worker/child/frames.h"
+#include "worker/process/child_limits.h"
 
 namespace joinq {
 namespace {
@@ -85,10 +89,33 @@ class ResultSender {
   uint64_t first_ns_ = 0;
 };
 
+// For CallHandler's current frame.
+class Control final : public TaskControl {
+ public:
+  explicit Control(const StatusPage& page) : page_(page) {}
+  void Begin(uint64_t number) { number_ = number; }
+  bool cancelled() const override { return page_.cancel_number.load(std::memory_order_acquire) == number_; }
+  bool soft_time_limit_passed() const override {
+    return page_.soft_number.load(std::memory_order_acquire) == number_;
+  }
+
+ private:
+  const StatusPage& page_;
+  uint64_t number_ = 0;
+};
+
 class Child {
  public:
-  Child(int channel, StatusPage& page, const Registry& registry, const std::vector<std::string>& queues)
-      : channel_(channel), page_(page), registry_(registry), queues_(queues), sender_(channel, page) {}
+  Child(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings)
+      : channel_(channel),
+        page_(page),
+        registry_(registry),
+        queues_(settings.queues),
+        limits_(settings.limits),
+        sender_(channel, page),
+        control_(page) {
+    for (const auto& name : registry.names()) time_limits_.push_back(settings.time_limits.Of(name));
+  }
 
   int Run() {
     ResultFrame ready{};
@@ -153,6 +180,11 @@ class Child {
       result.header.service_us =
           static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
       now_ns_ = end_ns;
+      if (limits_.cpu_seconds > 0 && CpuTimeMs() >= limits_.cpu_seconds * 500ull) used_up_ = true;
+      // What a task that was asked to end has left running ends with the child.
+      const bool asked = control_.cancelled() ||
+                         (control_.soft_time_limit_passed() && result.header.verdict != ResultVerdict::kDone);
+      result.header.retire = used_up_ || asked;
     }
     // First the result, then "done": a death in between must find one of them.
     if (!sender_.Add(result, now_ns_)) return false;
@@ -174,6 +206,13 @@ class Child {
     context.handler = registry_.name(header.handler);
     context.content_type = frame.content_type;
     if (header.queue < queues_.size()) context.queue = queues_[header.queue];
+    const TimeLimit time_limit = time_limits_[header.handler];
+    if (time_limit.hard_ms > 0) {
+      context.deadline = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(now_ns_) +
+                                                               std::chrono::milliseconds(time_limit.hard_ms));
+    }
+    control_.Begin(number_);
+    context.control = &control_;
     try {
       output_ = registry_.handler(header.handler)(context, frame.payload);
       result.header.verdict = ResultVerdict::kDone;
@@ -188,13 +227,34 @@ class Child {
     } catch (const DecodeError& error) {
       Fail(result, v1::FAILURE_KIND_BAD_ARGUMENTS,
            absl::StrCat(registry_.name(header.handler), ": ", error.what()), "", true);
+    } catch (const SoftTimeLimitPassed&) {
+      Fail(result, v1::FAILURE_KIND_TIME_LIMIT, SoftLimitText(time_limit), "", false);
+    } catch (const LimitError& error) {
+      const bool soft = error.kind() == LimitError::Kind::kSoftTime;
+      Fail(result, v1::FAILURE_KIND_TIME_LIMIT,
+           soft ? absl::StrCat(SoftLimitText(time_limit), "; ", error.what()) : error.what(), error.detail(),
+           false);
     } catch (const HandlerError& error) {
       Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, error.what(), error.detail(), error.final());
+    } catch (const std::bad_alloc&) {
+      // What took the memory may hold it still.
+      used_up_ = true;
+      Fail(result, v1::FAILURE_KIND_OUT_OF_MEMORY,
+           limits_.memory_bytes == 0
+               ? "out of memory"
+               : absl::StrCat("out of memory: a child may have ", limits_.memory_bytes >> 20,
+                              " MiB (--max-memory-per-child)"),
+           "", false);
     } catch (const std::exception& error) {
       Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, error.what(), "", false);
     } catch (...) {
       Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, "threw something that is no std::exception", "", false);
     }
+  }
+
+  std::string SoftLimitText(TimeLimit limit) const {
+    return absl::StrFormat("soft time limit of %g s (--soft-time-limit) passed; it ended after %.3f s",
+                           limit.soft_ms / 1000.0, static_cast<double>(NowNs() - now_ns_) / 1e9);
   }
 
   void Fail(ResultFrame& result, v1::FailureKind kind, std::string message, std::string detail, bool final) {
@@ -213,9 +273,13 @@ class Child {
   StatusPage& page_;
   const Registry& registry_;
   const std::vector<std::string>& queues_;
+  const ChildLimits limits_;
+  std::vector<TimeLimit> time_limits_;  // by handler
   ResultSender sender_;
-  uint64_t number_ = 0;  // of the newest frame
-  uint64_t now_ns_ = 0;  // the clock, read once a task
+  Control control_;
+  bool used_up_ = false;  // another child should go on from here
+  uint64_t number_ = 0;   // of the newest frame
+  uint64_t now_ns_ = 0;   // the clock, read once a task
   HandlerResult output_;
   std::string message_;
   std::string detail_;
@@ -223,9 +287,12 @@ class Child {
 
 }  // namespace
 
-int RunChild(int channel, StatusPage& page, const Registry& registry,
-             const std::vector<std::string>& queues) {
-  return Child(channel, page, registry, queues).Run();
+int RunChild(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings) {
+  // Asked to end, a handler shall see its blocking calls interrupted and nothing else.
+  struct sigaction act {};
+  act.sa_handler = [](int) {};
+  sigaction(kAskSignal, &act, nullptr);
+  return Child(channel, page, registry, settings).Run();
 }
 
 }  // namespace joinq

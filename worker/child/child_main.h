@@ -11,11 +11,18 @@
 #include <vector>
 
 #include "worker/child/registry.h"
+#include "worker/limits.h"
 #include "worker/process/status_page.h"
 
 namespace joinq {
 
+struct ChildSettings {
+  std::vector<std::string> queues;  // by their index in task frames
+  TimeLimits time_limits;
+  ChildLimits limits;  // set for this process already
+};
+
 // Serves `channel` until the daemon closes it; returns the exit status.
-int RunChild(int channel, StatusPage& page, const Registry& registry, const std::vector<std::string>& queues);
+int RunChild(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings);
 
 }  // namespace joinq

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "worker/limits.h"
 #include "worker/process/pidfd.h"
 #include "worker/process/unique_fd.h"
 
@@ -39,10 +40,35 @@ void SetNonBlocking(const UniqueFd& fd) {
   fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
 
+// While it lives: SIGTERM passes by, it is for the program; kAskSignal waits until it is let in.
+class SignalGuard {
+ public:
+  SignalGuard() {
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGTERM, &ignore, &term_);
+    sigset_t ask;
+    sigemptyset(&ask);
+    sigaddset(&ask, kAskSignal);
+    sigprocmask(SIG_BLOCK, &ask, &before_);
+  }
+  ~SignalGuard() {
+    sigprocmask(SIG_SETMASK, &before_, nullptr);
+    sigaction(SIGTERM, &term_, nullptr);
+  }
+  SignalGuard(const SignalGuard&) = delete;
+  SignalGuard& operator=(const SignalGuard&) = delete;
+  const sigset_t* before() const { return &before_; }
+
+ private:
+  struct sigaction term_ {};
+  sigset_t before_{};
+};
+
 // One run of a program. Reaps it on every way out.
 class Run {
  public:
-  Run(const ExecSpec& spec, const TaskContext& task, std::string_view input) : input_(input) {
+  Run(const ExecSpec& spec, const TaskContext& task, std::string_view input) : task_(task), input_(input) {
     Spawn(spec, task);
   }
   ~Run() {
@@ -59,8 +85,13 @@ class Run {
     const int status = Wait();
     const std::string tail = std::move(error_tail_);
     if (WIFSIGNALED(status)) {
-      throw HandlerError(
-          absl::StrCat("killed by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")"), tail);
+      const std::string why =
+          absl::StrCat("killed by signal ", WTERMSIG(status), " (", strsignal(WTERMSIG(status)), ")");
+      if (WTERMSIG(status) == kAskSignal && task_.soft_time_limit_passed())
+        throw LimitError(LimitError::Kind::kSoftTime, why, tail);
+      if (WTERMSIG(status) == SIGXCPU)
+        throw LimitError(LimitError::Kind::kCpuTime, absl::StrCat(why, ": --max-cpu-per-child"), tail);
+      throw HandlerError(why, tail);
     }
     if (WEXITSTATUS(status) != 0) throw HandlerError(absl::StrCat("exit status ", WEXITSTATUS(status)), tail);
     return std::move(output_);
@@ -121,7 +152,8 @@ class Run {
                           {in_.get(), POLLOUT, 0},
                           {out_.get(), POLLIN, 0},
                           {error_.get(), POLLIN, 0}};
-      if (poll(polled, 4, -1) < 0) {
+      Ask();
+      if (ppoll(polled, 4, nullptr, signals_.before()) < 0) {
         if (errno == EINTR) continue;
         ThrowErrno("poll", errno);
       }
@@ -131,6 +163,18 @@ class Run {
       if (polled[3].revents != 0 || ended)
         Drain(error_, [this](const char* data, size_t n) { KeepTail(data, n); });
       if (ended) return;
+    }
+  }
+
+  // Passes on that the task should end. The signal is only let in while ppoll waits.
+  void Ask() {
+    if (!asked_soft_ && task_.soft_time_limit_passed()) {
+      asked_soft_ = true;
+      kill(pid_, kAskSignal);
+    }
+    if (!asked_cancel_ && task_.cancelled()) {
+      asked_cancel_ = true;
+      kill(pid_, kAskSignal);
     }
   }
 
@@ -180,6 +224,9 @@ class Run {
     return status;
   }
 
+  const TaskContext& task_;
+  SignalGuard signals_;
+  bool asked_soft_ = false, asked_cancel_ = false;
   std::string_view input_;
   pid_t pid_ = -1;
   UniqueFd pidfd_, in_, out_, error_;

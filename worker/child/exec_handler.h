@@ -4,7 +4,10 @@
 // standard output is the result, its exit status the verdict (0 is success),
 // and the last 4 KiB of its standard error go into the error's detail. It finds
 // JOINQ_TASK_ID, _ATTEMPT, _QUEUE and _HANDLER in its
-// environment, and runs in the child's process group, so it ends with it.
+// environment, and runs in the child's process group, so it ends with it. When
+// the task is cancelled or past its soft time limit the program gets SIGUSR1,
+// which ends it unless it says otherwise; SIGTERM of the hard time limit leaves
+// it the grace to end in order.
 // No shell is involved.
 #pragma once
 
@@ -33,6 +36,18 @@ absl::StatusOr<std::vector<std::string>> SplitCommand(std::string_view command);
 
 // Reads NAME='cmd args' and looks the program up in PATH. The error says what is wrong.
 absl::StatusOr<ExecSpec> ParseExec(std::string_view text);
+
+// Thrown when a limit ended the program.
+class LimitError : public HandlerError {
+ public:
+  enum class Kind { kSoftTime, kCpuTime };
+  LimitError(Kind kind, const std::string& message, std::string detail)
+      : HandlerError(message, std::move(detail)), kind_(kind) {}
+  Kind kind() const { return kind_; }
+
+ private:
+  Kind kind_;
+};
 
 // The handler; throws HandlerError as any other would.
 Handler MakeExecHandler(ExecSpec spec);

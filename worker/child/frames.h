@@ -55,7 +55,8 @@ struct ResultHeader {
   uint16_t message_bytes;
   uint16_t detail_bytes;
   uint8_t content_type_bytes;
-  uint8_t reserved[7];
+  uint8_t retire;  // 1: the child is used up and should be replaced
+  uint8_t reserved[6];
 };
 static_assert(sizeof(ResultHeader) == 32);
 

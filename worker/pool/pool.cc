@@ -65,7 +65,7 @@ uint32_t Pool::FramesPerChild() const {
 }
 
 bool Pool::HasRoom(const Slot& slot, uint32_t frames) const {
-  return slot.ready && !slot.stalled && slot.live < frames &&
+  return slot.ready && !slot.stalled && slot.tasks_left > 0 && slot.live < frames &&
          slot.fifo.size() < 2 * limits_.child_frames_max &&
          (slot.live == 0 || slot.bytes < limits_.child_bytes_max);
 }
@@ -93,6 +93,7 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
       task.number = slot.front_number + slot.fifo.size();
       slot.fifo.push_back({ticket, false, bytes, task.id});
       ++slot.live;
+      --slot.tasks_left;
       slot.bytes += bytes;
       out.push_back({best, ticket});
     }
@@ -109,6 +110,7 @@ std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool s
   ++slot.front_number;
   slot.bytes -= entry.bytes;
   slot.stalled = false;
+  if (skipped && !entry.recalled) ++slot.tasks_left;
   if (!skipped) {
     const double us = std::min<double>(service_us, kServiceUsCounted);
     mean_us_ = answers_ == 0 ? us : mean_us_ + (us - mean_us_) * kWeight;
@@ -133,7 +135,23 @@ void Pool::ChildReady(Child child) {
   assert(!slot.ready && slot.fifo.empty());
   slot = Slot{};
   slot.ready = true;
+  if (limits_.child_tasks_max > 0) slot.tasks_left = limits_.child_tasks_max;
   ++ready_;
+}
+
+void Pool::Retire(Child child) {
+  Slot& slot = children_[child];
+  slot.retired = true;
+  if (slot.ready) --ready_;
+  slot.ready = false;
+}
+
+std::optional<Pool::Ticket> Pool::Sent(Child child, uint64_t number) const {
+  const Slot& slot = children_[child];
+  if (number < slot.front_number || number - slot.front_number >= slot.fifo.size()) return std::nullopt;
+  const Entry& entry = slot.fifo[number - slot.front_number];
+  if (entry.recalled) return std::nullopt;
+  return entry.ticket;
 }
 
 std::optional<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
@@ -166,6 +184,7 @@ void Pool::Recalled(Child child, Range range, uint64_t begun_after) {
     if (entry.recalled) continue;
     entry.recalled = true;
     --slot.live;
+    ++slot.tasks_left;
     RequeueFront(entry.ticket);
   }
 }

@@ -27,6 +27,7 @@ struct PoolLimits {
   uint32_t child_frames_max = 128;     // sent to one child, not answered
   uint64_t child_bytes_max = 1 << 20;  // of these frames; one frame may be larger
   uint64_t bytes_max = 64 << 20;       // expected, of all tasks in hand
+  uint32_t child_tasks_max = 0;        // in a child's life; 0: any number
 };
 
 class Pool {
@@ -39,6 +40,7 @@ class Pool {
     uint64_t epoch = 0;
     uint64_t sequence = 0;
     std::string frame;     // as it goes to a child
+    uint16_t handler = 0;  // index, for the caller
     bool dropped = false;  // nobody wants its outcome any more
     enum class Place : uint8_t { kFree, kWaiting, kSent } place = Place::kFree;
     Child child = 0;      // if sent
@@ -85,6 +87,15 @@ class Pool {
   // were taken. The task it ran then is the culprit (the caller frees it); all
   // others it had wait again, at no cost.
   std::optional<Ticket> ChildDied(Child child, uint64_t begun);
+  // No more frames for it; its end is near. Those it has stay.
+  void Retire(Child child);
+  // It has run all the tasks of its life, or is retired, and owes no answer that counts.
+  bool Spent(Child child) const {
+    const Slot& slot = children_[child];
+    return (slot.retired || slot.tasks_left == 0) && slot.live == 0;
+  }
+  // The task of frame `number`, if it was sent and is neither answered nor recalled.
+  std::optional<Ticket> Sent(Child child, uint64_t number) const;
   bool ready(Child child) const { return children_[child].ready; }
   // Unanswered frames that are not recalled.
   uint32_t in_flight(Child child) const { return children_[child].live; }
@@ -141,6 +152,8 @@ class Pool {
     uint64_t bytes = 0;
     bool ready = false;
     bool stalled = false;
+    bool retired = false;
+    uint64_t tasks_left = UINT64_MAX;  // that may still be sent to it
   };
 
   uint32_t FramesPerChild() const;

@@ -26,6 +26,10 @@ ChildChannel::Sent ChildChannel::Send() {
   return Sent::kAll;
 }
 
+void ChildChannel::CloseWrites() {
+  shutdown(channel_.get(), SHUT_WR);
+}
+
 bool ChildChannel::Receive(char* scratch, size_t size, bool& end) {
   ssize_t got;
   do {

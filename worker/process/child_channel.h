@@ -28,6 +28,9 @@ class ChildChannel {
   enum class Sent { kAll, kBlocked, kBroken };
   Sent Send();
 
+  // The child reads the end once it has read what was sent.
+  void CloseWrites();
+
   // Reads once into `scratch` (of `size` bytes). What is new of it is appended
   // to what was left, see input(). False: nothing there now, or the end.
   bool Receive(char* scratch, size_t size, bool& end);

@@ -42,7 +42,9 @@ struct StatusPage {
   std::atomic<uint64_t> outbox;
   // Written by the daemon.
   alignas(64) std::atomic<uint64_t> recall_from;
-  std::atomic<uint64_t> recall_to;  // exclusive
+  std::atomic<uint64_t> recall_to;      // exclusive
+  std::atomic<uint64_t> soft_number;    // the frame that is past its soft time limit
+  std::atomic<uint64_t> cancel_number;  // the frame nobody wants the result of any more
   alignas(64) char outbox_bytes[kOutboxBytes];
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

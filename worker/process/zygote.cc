@@ -81,6 +81,9 @@ absl::Status Zygote::Spawn(uint32_t child) {
 absl::Status Zygote::Kill(pid_t pid, int signal) {
   return Send({ZygoteRequest::kKill, 0, pid, signal});
 }
+absl::Status Zygote::Signal(pid_t pid, int signal) {
+  return Send({ZygoteRequest::kSignal, 0, pid, signal});
+}
 absl::Status Zygote::KillAll() {
   return Send({ZygoteRequest::kKillAll, 0, 0, SIGKILL});
 }

@@ -54,6 +54,7 @@ class Zygote {
   // Requests never block: the zygote always reads. An error means that it is gone.
   absl::Status Spawn(uint32_t child);
   absl::Status Kill(pid_t pid, int signal);
+  absl::Status Signal(pid_t pid, int signal);  // to that process alone, not its group
   absl::Status KillAll();
 
   // The next report, if one is there; `spawned` is filled for kSpawned.

@@ -13,6 +13,7 @@ struct ZygoteRequest {
     kSpawn = 1,    // fork a child for slot `child`
     kKill = 2,     // `signal` to the group of `pid`, if that child was not reaped yet
     kKillAll = 3,  // SIGKILL to every group
+    kSignal = 4,   // `signal` to the process `pid` alone, likewise
   };
   Type type = kSpawn;
   uint32_t child = 0;
@@ -35,6 +36,8 @@ struct ZygoteReport {
   pid_t pid = 0;
   int32_t wait_status = 0;
   uint64_t max_rss_kib = 0;
+  uint64_t user_ms = 0;  // CPU time of its life
+  uint64_t system_ms = 0;
   char text[1024] = {};  // NUL-terminated
 };
 

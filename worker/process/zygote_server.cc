@@ -47,6 +47,10 @@ void DropOptions() {
   for (const auto& name : names) unsetenv(name.c_str());
 }
 
+uint64_t Ms(const timeval& time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_usec) / 1000;
+}
+
 void ReadFromNothing() {
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0) return;
@@ -150,6 +154,9 @@ class ZygoteServer {
         case ZygoteRequest::kKill:
           if (children_.contains(request.pid)) kill(-request.pid, request.signal);
           break;
+        case ZygoteRequest::kSignal:
+          if (children_.contains(request.pid)) kill(request.pid, request.signal);
+          break;
         case ZygoteRequest::kKillAll:
           for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
           break;
@@ -241,6 +248,8 @@ class ZygoteServer {
       out.report.pid = pid;
       out.report.wait_status = status;
       out.report.max_rss_kib = static_cast<uint64_t>(usage.ru_maxrss);
+      out.report.user_ms = Ms(usage.ru_utime);
+      out.report.system_ms = Ms(usage.ru_stime);
       children_.erase(child);
       reports_.push_back(std::move(out));
     }

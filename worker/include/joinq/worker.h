@@ -24,6 +24,7 @@
 // it may crash, leak or start threads without harm to the worker or the others.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
@@ -37,7 +38,32 @@
 
 namespace joinq {
 
-// The task a handler runs. Views are valid during the call.
+// Thrown by TaskContext::check; one that a handler lets out fails the attempt as past its time.
+class SoftTimeLimitPassed : public std::runtime_error {
+ public:
+  SoftTimeLimitPassed() : std::runtime_error("the soft time limit passed") {}
+};
+// Thrown by TaskContext::check: nobody wants the result any more.
+class TaskCancelled : public std::runtime_error {
+ public:
+  TaskCancelled() : std::runtime_error("the task was cancelled") {}
+};
+
+// What a child offers the handler it runs, behind TaskContext. Thread-safe.
+class TaskControl {
+ public:
+  virtual ~TaskControl() = default;
+  virtual bool cancelled() const = 0;
+  virtual bool soft_time_limit_passed() const = 0;
+};
+
+// The task a handler runs. Views are valid during the call, and so are its
+// methods, from any thread.
+//
+// When the task is cancelled or past its soft time limit, the child gets
+// SIGUSR1, which by itself does nothing but interrupt blocking system calls
+// (EINTR), and the flag here is set. The hard time limit, or a grace after the
+// cancel, ends the child: SIGTERM to its process group, then SIGKILL.
 struct TaskContext {
   uint64_t task_id = 0;
   // (epoch, sequence) only grows from one delivery of a task to the next: a fencing token.
@@ -47,6 +73,17 @@ struct TaskContext {
   std::string_view queue;
   std::string_view handler;
   std::string_view content_type;
+  // When the hard time limit ends the child; max() if there is none.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  TaskControl* control = nullptr;  // none outside a worker
+
+  bool cancelled() const { return control != nullptr && control->cancelled(); }
+  bool soft_time_limit_passed() const { return control != nullptr && control->soft_time_limit_passed(); }
+  // For long loops: throws if the task is cancelled or past its soft time limit.
+  void check() const {
+    if (cancelled()) throw TaskCancelled();
+    if (soft_time_limit_passed()) throw SoftTimeLimitPassed();
+  }
 };
 
 struct HandlerResult {

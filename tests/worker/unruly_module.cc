@@ -1,0 +1,103 @@
+// A module of handlers that pass limits or behave badly, for the tests.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "joinq/worker.h"
+
+namespace {
+
+void SpinForEver() {
+  volatile uint64_t x = 0;
+  for (;;) x = x + 1;
+}
+
+}  // namespace
+
+JOINQ_TASK(spin, [] { SpinForEver(); });
+JOINQ_TASK(spin_ignoring_term, [] {
+  signal(SIGTERM, SIG_IGN);
+  SpinForEver();
+});
+// Runs until it sees that it should end, and says how.
+JOINQ_TASK(until_asked, [](const joinq::TaskContext& task) -> std::string {
+  while (!task.soft_time_limit_passed() && !task.cancelled()) pause();
+  return task.cancelled() ? "cancelled" : "soft limit";
+});
+JOINQ_TASK(check_for_ever, [](const joinq::TaskContext& task) {
+  for (;;) task.check();
+});
+JOINQ_TASK(deadline_ms, [](const joinq::TaskContext& task) -> int64_t {
+  if (task.deadline == std::chrono::steady_clock::time_point::max()) return -1;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(task.deadline -
+                                                               std::chrono::steady_clock::now())
+      .count();
+});
+JOINQ_TASK(eat_memory, [](int mib) {
+  std::vector<std::string> eaten;
+  for (int i = 0; i < mib; ++i) eaten.emplace_back(size_t{1} << 20, 'x');
+  return mib;
+});
+JOINQ_TASK(eat_memory_in_a_thread, [](int mib) {
+  std::thread([mib] {
+    std::vector<std::string> eaten;
+    for (int i = 0; i < mib; ++i) eaten.emplace_back(size_t{1} << 20, 'x');
+  }).join();
+});
+JOINQ_TASK(burn_cpu_ms, [](int ms) {
+  const auto cpu_ms = [] {
+    timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return used.tv_sec * 1000 + used.tv_nsec / 1'000'000;
+  };
+  for (const auto end = cpu_ms() + ms; cpu_ms() < end;) {
+  }
+});
+JOINQ_TASK(open_files, [](int count) -> int {
+  std::vector<int> opened;
+  for (int fd; static_cast<int>(opened.size()) < count && (fd = open("/dev/null", O_RDONLY)) >= 0;)
+    opened.push_back(fd);
+  const std::string why = strerror(errno);
+  for (int fd : opened) close(fd);
+  if (static_cast<int>(opened.size()) < count) throw joinq::HandlerError(why);
+  return count;
+});
+JOINQ_TASK(abort_now, [] { abort(); });
+JOINQ_TASK(exit_in_order, [](int status) { exit(status); });
+JOINQ_TASK(close_everything, [] {
+  close_range(0, ~0u, 0);
+  for (;;) pause();
+});
+// A fork bomb of `count` processes that would live for an hour.
+JOINQ_TASK(fork_many, [](int count) {
+  for (int i = 0; i < count; ++i) {
+    if (fork() == 0) {
+      sleep(3600);
+      _exit(0);
+    }
+  }
+  for (;;) pause();
+});
+// Leaves a process in a session of its own behind, which holds the channel open, and dies.
+JOINQ_TASK(leave_a_stranger, [] {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setsid();
+    if (fork() == 0) {
+      sleep(3600);
+      _exit(0);
+    }
+    _exit(0);
+  }
+  waitpid(pid, nullptr, 0);
+  raise(SIGSEGV);
+});
