@@ -44,7 +44,14 @@ PoolLimits LimitsOf(const WorkerOptions& options) {
 }  // namespace
 
 Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel)
-    : slot(slot), channel(std::move(channel)), readable(io, dup(this->channel.fd())), end_timer(io) {}
+    : slot(slot),
+      channel(std::move(channel)),
+      readable(io, dup(this->channel.fd())),
+      output(io),
+      output_timer(io),
+      end_timer(io) {
+  if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
+}
 
 Daemon::Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers)
     : options_(options),

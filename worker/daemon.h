@@ -25,6 +25,9 @@
 #include "absl/synchronization/mutex.h"
 #include "worker/link/link.h"
 #include "worker/options.h"
+#include "worker/output/output_lines.h"
+#include "worker/output/output_splitter.h"
+#include "worker/output/output_store.h"
 #include "worker/pool/pool.h"
 #include "worker/pool/respawn.h"
 #include "worker/pool/watch_times.h"
@@ -50,7 +53,11 @@ class Daemon : public LinkEvents {
     const uint32_t slot;
     ChildChannel channel;
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
-    boost::asio::steady_timer end_timer;             // the next step of its end
+    boost::asio::posix::stream_descriptor output;    // what it writes; not open if that is inherited
+    boost::asio::steady_timer output_timer;
+    OutputSplitter splitter;
+    OutputLines lines;
+    boost::asio::steady_timer end_timer;  // the next step of its end
     bool dead = false;
     bool ready = false;
     bool answered = false;
@@ -107,6 +114,21 @@ class Daemon : public LinkEvents {
   void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What becomes of the task that a child ran when it died.
   void JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Output (Asio thread).
+  void WatchOutput(const ChildPtr& child);
+  void OnOutput(const ChildPtr& child);
+  // Reads what was written up to now, or one pipe full of it: then returns true.
+  bool DrainOutput(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void KeepOutput(Child& child, uint64_t number, std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndOutput(Child& child, uint64_t task_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  OutputLines::Line LineLogger(const Child& child);
+  void WriteOutputLog();
+  // The end of what this delivery wrote.
+  std::string_view OutputOf(const Pool::Task& task) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // An error's detail with that behind it.
+  std::string WithOutput(std::string detail, const Pool::Task& task) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Time (see watch_times.h): looks at children that may be stuck or past a limit. Either thread.
@@ -175,6 +197,11 @@ class Daemon : public LinkEvents {
   uint64_t first_limit_ns_ = 0;               // the shortest of them; constant
   absl::flat_hash_map<std::string, uint16_t> handler_index_;
   absl::flat_hash_map<std::string, uint16_t> queue_index_;
+  OutputStore outputs_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> log_lines_ ABSL_GUARDED_BY(mutex_);  // to be written
+  std::chrono::steady_clock::time_point log_second_ ABSL_GUARDED_BY(mutex_);
+  size_t logged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // in that second
+  size_t unlogged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kRunning;
   bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;

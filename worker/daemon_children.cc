@@ -94,6 +94,7 @@ void Daemon::OnSpawned(SpawnedChild spawned) {
     children_[slot] = child;
   }
   WatchReadable(child);
+  WatchOutput(child);
 }
 
 void Daemon::OnSpawnFailed(uint32_t slot, const std::string& why) {
@@ -172,6 +173,8 @@ void Daemon::Bury(Child& child) {
   child.end_timer.cancel();
   boost::system::error_code ignored;
   child.readable.close(ignored);
+  child.output_timer.cancel();
+  child.output.close(ignored);  // others may hold it open
 }
 
 void Daemon::OnExited(const ZygoteReport& report) {
@@ -203,6 +206,7 @@ void Daemon::OnExited(const ZygoteReport& report) {
 
 void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end) {
   const auto& task = pool_.task(culprit);
+  EndOutput(child, task.id);
   const bool to_blame = child.end == EndReason::kNo || task.number == child.end_number;
   if (task.dropped) return pool_.Free(culprit);
   if (phase_ == Phase::kHurrying || !to_blame || child.end == EndReason::kCancelled ||
@@ -210,9 +214,10 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
     Complete(culprit, v1::Completion::RELEASED, 0);
     return;
   }
-  if (child.end == EndReason::kTimeLimit) return FailPastTime(child, culprit, DescribeUse(end));
+  if (child.end == EndReason::kTimeLimit)
+    return FailPastTime(child, culprit, WithOutput(DescribeUse(end), task));
   const uint64_t oom_kills = end.killed() ? OomKills() : oom_kills_;
-  DeathReport death = DescribeDeath(end, options_.child_limits, "", oom_kills > oom_kills_);
+  DeathReport death = DescribeDeath(end, options_.child_limits, OutputOf(task), oom_kills > oom_kills_);
   oom_kills_ = oom_kills;
   if (child.end != EndReason::kNo) {
     death.cause = DeathCause::kCrash;
@@ -226,6 +231,7 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
   const auto kind = death.cause == DeathCause::kCpuLimit      ? v1::FAILURE_KIND_TIME_LIMIT
                     : death.cause == DeathCause::kOutOfMemory ? v1::FAILURE_KIND_OUT_OF_MEMORY
                                                               : v1::FAILURE_KIND_CRASH;
+  death.detail = WithOutput(std::move(death.detail), task);
   Fail(Complete(culprit, v1::Completion::FAILED, death.message.size() + death.detail.size()), kind,
        death.message, death.detail, false);
 }

@@ -84,6 +84,7 @@ void Daemon::SendTo(const ChildPtr& child) {
 }
 
 void Daemon::TakeResults(Child& child) {
+  DrainOutput(child);  // first, while it is known who runs
   std::string_view in = child.channel.input();
   ResultFrame frame;
   Parse parse;
@@ -107,17 +108,19 @@ void Daemon::TakeResults(Child& child) {
     child.answered = true;
     if (frame.header.retire != 0) pool_.Retire(child.slot);
     if (!ticket) continue;
+    EndOutput(child, frame.header.task_id);
     if (frame.header.verdict == ResultVerdict::kDone) {
       auto& completion = Complete(*ticket, v1::Completion::DONE, frame.payload.size());
       completion.mutable_result()->assign(frame.payload);
       if (!frame.content_type.empty()) completion.set_content_type(CleanUtf8(frame.content_type));
       ++done_total_;
     } else if (child.end == EndReason::kTimeLimit && pool_.task(*ticket).number == child.end_number) {
-      FailPastTime(child, *ticket, std::string(frame.detail));
+      FailPastTime(child, *ticket, WithOutput(std::string(frame.detail), pool_.task(*ticket)));
     } else {
-      Fail(Complete(*ticket, v1::Completion::FAILED, frame.message.size() + frame.detail.size()),
+      std::string detail = WithOutput(std::string(frame.detail), pool_.task(*ticket));
+      Fail(Complete(*ticket, v1::Completion::FAILED, frame.message.size() + detail.size()),
            static_cast<v1::FailureKind>(frame.header.failure_kind), std::string(frame.message),
-           std::string(frame.detail), frame.header.final != 0);
+           std::move(detail), frame.header.final != 0);
     }
   }
   if (parse == Parse::kMalformed) {

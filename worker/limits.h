@@ -34,6 +34,10 @@ struct TimeLimits {
 // Asks a task to end in order: its soft time limit is past, or nobody wants it any more.
 inline constexpr int kAskSignal = SIGUSR1;
 
+// Where the output of children goes: to the log (kept by task as well), nowhere
+// but the store of the last bytes of each task, or where the worker's own goes.
+enum class TaskOutput : uint8_t { kLog, kDiscard, kInherit };
+
 // What one child may use in its life.
 struct ChildLimits {
   uint64_t memory_bytes = 0;  // of private writable memory: RLIMIT_DATA

@@ -26,6 +26,7 @@ struct WorkerOptions {
   TimeLimits time_limits;
   ChildLimits child_limits;
   uint32_t kill_grace_ms = 2000;
+  TaskOutput task_output = TaskOutput::kLog;
   std::string pid_file;
 };
 

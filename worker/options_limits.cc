@@ -109,6 +109,13 @@ void DeclareLimits(CLI::App& app, RawLimits& raw) {
   app.add_option("--max-tasks-per-child", raw.tasks, "A child is replaced after N tasks; 0 is no limit [0]")
       ->envname("JOINQ_MAX_TASKS_PER_CHILD")
       ->type_name("N");
+  app.add_option(
+         "--task-output", raw.task_output,
+         "What tasks write to stdout and stderr (of programs: stderr): log (a line each, up to 64 KiB a "
+         "task), discard, or inherit (the worker's own); unless inherited, its end goes with failures")
+      ->envname("JOINQ_TASK_OUTPUT")
+      ->type_name("log|discard|inherit")
+      ->capture_default_str();
 }
 
 absl::Status CheckLimits(const RawLimits& raw, WorkerOptions& options) {
@@ -121,6 +128,16 @@ absl::Status CheckLimits(const RawLimits& raw, WorkerOptions& options) {
                         absl::StrCat("must be 0 or at least ", kMemoryMibMin, " MiB"));
   if (raw.open_files > 0 && raw.open_files < 16)
     return InvalidField("--max-open-files", "must be 0 or at least 16");
+  if (raw.task_output == "log") {
+    options.task_output = TaskOutput::kLog;
+  } else if (raw.task_output == "discard") {
+    options.task_output = TaskOutput::kDiscard;
+  } else if (raw.task_output == "inherit") {
+    options.task_output = TaskOutput::kInherit;
+  } else {
+    return InvalidField("--task-output",
+                        absl::StrCat("must be log, discard or inherit, not \"", raw.task_output, "\""));
+  }
   options.child_limits.memory_bytes = static_cast<uint64_t>(raw.memory_mib) << 20;
   options.child_limits.cpu_seconds = raw.cpu_seconds;
   options.child_limits.open_files = raw.open_files;

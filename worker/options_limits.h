@@ -18,6 +18,7 @@ struct RawLimits {
   uint32_t cpu_seconds = 0;
   uint32_t open_files = 0;
   uint32_t tasks = 0;
+  std::string task_output = "log";
 };
 
 void DeclareLimits(CLI::App& app, RawLimits& raw);

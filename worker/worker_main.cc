@@ -1,6 +1,7 @@
 // The start order of a worker, and its reverse. The zygote is forked before
 // anything could have started a thread.
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -50,6 +51,14 @@ class PidFile {
   bool written_ = false;
 };
 
+// A child takes five descriptors. Children keep what this process began with: they are forked elsewhere.
+void OpenManyFiles() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
 ZygoteProgram ProgramOf(const WorkerOptions& options) {
   ZygoteProgram program;
   program.load = [&options](const std::function<void(const std::string&)>& announce) -> absl::Status {
@@ -62,12 +71,13 @@ ZygoteProgram ProgramOf(const WorkerOptions& options) {
     return absl::OkStatus();
   };
   program.handler_names = [] { return Registry::Global().names(); };
-  program.run_child = [&options](int channel, StatusPage& page) {
+  program.capture_output = options.task_output != TaskOutput::kInherit;
+  program.run_child = [&options](int channel, StatusPage& page, int output) {
     if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
       return 1;
     }
-    return RunChild(channel, page, Registry::Global(),
+    return RunChild(channel, output, page, Registry::Global(),
                     {options.queues, options.time_limits, options.child_limits});
   };
   return program;
@@ -102,6 +112,7 @@ int WorkerMain(int argc, char** argv) {
     return Refuse(status);
   }
   signal(SIGPIPE, SIG_IGN);
+  OpenManyFiles();
   return Daemon(options, *std::move(zygote), *std::move(handlers)).Run();
 }
 

@@ -106,7 +106,7 @@ TEST_F(WorkerTest, TooMuchMemoryIsToldApartAndTheChildReplaced) {
   Start({"-c", "1", "--max-memory-per-child", "128"});
   EXPECT_EQ(Run("eat_memory", "[20]").result(), "20");
   const std::string before = Run("pid", "").result();
-  for (const char* handler : {"eat_memory"}) {
+  for (const char* handler : {"eat_memory", "eat_memory_in_a_thread"}) {
     const auto completion = Run(handler, "[1000]");
     EXPECT_EQ(completion.error().kind(), v1::FAILURE_KIND_OUT_OF_MEMORY) << completion.error().message();
     EXPECT_THAT(completion.error().message(), HasSubstr("may have 128 MiB (--max-memory-per-child)"));

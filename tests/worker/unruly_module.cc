@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -70,6 +71,24 @@ JOINQ_TASK(open_files, [](int count) -> int {
   for (int fd : opened) close(fd);
   if (static_cast<int>(opened.size()) < count) throw joinq::HandlerError(why);
   return count;
+});
+// Writes `text` to both outputs.
+JOINQ_TASK(say, [](std::string text) {
+  printf("out: %s", text.c_str());
+  fprintf(stderr, "err: %s\n", text.c_str());
+});
+JOINQ_TASK(say_and_fail, [](std::string text) {
+  fprintf(stderr, "%s\n", text.c_str());
+  throw std::runtime_error("failed as told");
+});
+JOINQ_TASK(say_and_crash, [](std::string text) {
+  printf("%s\n", text.c_str());
+  raise(SIGSEGV);
+});
+JOINQ_TASK(say_much, [](int mib) {
+  const std::string line(1023, 'm');
+  for (int i = 0; i < mib * 1024; ++i) puts(line.c_str());
+  throw std::runtime_error("said it all");
 });
 JOINQ_TASK(abort_now, [] { abort(); });
 JOINQ_TASK(exit_in_order, [](int status) { exit(status); });

@@ -318,7 +318,7 @@ TEST_F(WorkerTest, ChildrenInheritNothingTheyShouldNot) {
   EXPECT_EQ(Run("environment", "JOINQ_TOKEN_FILE").result(), "");
   EXPECT_EQ(Run("environment", "JOINQ_PREFETCH_MAX").result(), "") << "an option of the worker";
   EXPECT_EQ(Run("environment", "HARMLESS").result(), "yes");
-  EXPECT_EQ(Run("descriptors", "").result(), "4");  // standard ones and the channel
+  EXPECT_EQ(Run("descriptors", "").result(), "5");  // standard ones, the channel and the output's
 }
 
 TEST_F(WorkerTest, OptionsComeFromTheEnvironmentAndAFileToo) {

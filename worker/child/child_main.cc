@@ -1,11 +1,14 @@
 #include "worker/child/child_main.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <limits>
 #include <new>
 
@@ -14,6 +17,7 @@
 #include "joinq/v1/task.pb.h"
 #include "worker/child/exec_handler.h"
 #include "worker/child/frames.h"
+#include "worker/output/output_splitter.h"
 #include "worker/process/child_limits.h"
 
 namespace joinq {
@@ -22,6 +26,7 @@ namespace {
 constexpr size_t kReadBytes = 128 << 10;
 constexpr size_t kFlushBytes = 32 << 10;
 constexpr uint64_t kFlushAfterNs = 200'000;
+constexpr uint64_t kWriteNsMin = 250;  // no task writes to a pipe in less
 
 uint64_t NowNs() {
   timespec now;
@@ -106,8 +111,9 @@ class Control final : public TaskControl {
 
 class Child {
  public:
-  Child(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings)
+  Child(int channel, int output, StatusPage& page, const Registry& registry, const ChildSettings& settings)
       : channel_(channel),
+        output_pipe_(output),
         page_(page),
         registry_(registry),
         queues_(settings.queues),
@@ -175,7 +181,9 @@ class Child {
       result.header.verdict = ResultVerdict::kSkipped;
     } else {
       CallHandler(frame, result);
+      fflush(stdout);
       const uint64_t end_ns = NowNs();
+      if (output_pipe_ >= 0 && end_ns - now_ns_ > kWriteNsMin) MarkOutput();
       const uint64_t service_us = (end_ns - now_ns_) / 1000;
       result.header.service_us =
           static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
@@ -252,6 +260,16 @@ class Child {
     }
   }
 
+  // So that the daemon can tell what this task wrote from what the next one will. If
+  // it has read all there is, it knows already.
+  void MarkOutput() const {
+    int unread = 0;
+    if (ioctl(output_pipe_, FIONREAD, &unread) != 0 || unread == 0) return;
+    const OutputMark mark{page_.output_key, number_};
+    while (write(output_pipe_, &mark, sizeof mark) < 0 && errno == EINTR) {
+    }
+  }
+
   std::string SoftLimitText(TimeLimit limit) const {
     return absl::StrFormat("soft time limit of %g s (--soft-time-limit) passed; it ended after %.3f s",
                            limit.soft_ms / 1000.0, static_cast<double>(NowNs() - now_ns_) / 1e9);
@@ -270,6 +288,7 @@ class Child {
   }
 
   const int channel_;
+  const int output_pipe_;
   StatusPage& page_;
   const Registry& registry_;
   const std::vector<std::string>& queues_;
@@ -287,12 +306,16 @@ class Child {
 
 }  // namespace
 
-int RunChild(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings) {
+int RunChild(int channel, int output, StatusPage& page, const Registry& registry,
+             const ChildSettings& settings) {
   // Asked to end, a handler shall see its blocking calls interrupted and nothing else.
   struct sigaction act {};
   act.sa_handler = [](int) {};
   sigaction(kAskSignal, &act, nullptr);
-  return Child(channel, page, registry, settings).Run();
+  // Lines arrive while a task runs, not when a buffer is full.
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (getrandom(page.output_key.data(), page.output_key.size(), 0) < 0) return 1;
+  return Child(channel, output, page, registry, settings).Run();
 }
 
 }  // namespace joinq

@@ -23,6 +23,8 @@ struct ChildSettings {
 };
 
 // Serves `channel` until the daemon closes it; returns the exit status.
-int RunChild(int channel, StatusPage& page, const Registry& registry, const ChildSettings& settings);
+// `output`: the pipe its output goes to, to be marked (see output_splitter.h), or -1.
+int RunChild(int channel, int output, StatusPage& page, const Registry& registry,
+             const ChildSettings& settings);
 
 }  // namespace joinq

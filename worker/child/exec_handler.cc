@@ -212,6 +212,12 @@ class Run {
   }
 
   void KeepTail(const char* data, size_t size) {
+    // Also where a handler's own words would go.
+    for (size_t at = 0; at < size;) {
+      const ssize_t wrote = write(STDERR_FILENO, data + at, size - at);
+      if (wrote < 0 && errno != EINTR) break;
+      if (wrote > 0) at += static_cast<size_t>(wrote);
+    }
     error_tail_.append(data, size);
     if (error_tail_.size() > kStderrTailBytes) error_tail_.erase(0, error_tail_.size() - kStderrTailBytes);
   }

@@ -2,7 +2,8 @@
 //
 // The payload goes to the program's standard input (it need not read it), its
 // standard output is the result, its exit status the verdict (0 is success),
-// and the last 4 KiB of its standard error go into the error's detail. It finds
+// and the last 4 KiB of its standard error go into the error's detail (all of it
+// goes on to the child's own standard error). It finds
 // JOINQ_TASK_ID, _ATTEMPT, _QUEUE and _HANDLER in its
 // environment, and runs in the child's process group, so it ends with it. When
 // the task is cancelled or past its soft time limit the program gets SIGUSR1,

@@ -10,7 +10,7 @@ namespace joinq {
 absl::StatusOr<ChildChannel> ChildChannel::Adopt(SpawnedChild spawned) {
   auto page = SharedStatusPage::Map(spawned.status_page.get());
   if (!page.ok()) return page.status();
-  return ChildChannel(spawned.pid, std::move(spawned.channel), std::move(spawned.pidfd), *std::move(page));
+  return ChildChannel(std::move(spawned), *std::move(page));
 }
 
 ChildChannel::Sent ChildChannel::Send() {

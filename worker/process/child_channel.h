@@ -20,6 +20,8 @@ class ChildChannel {
   pid_t pid() const { return pid_; }
   int fd() const { return channel_.get(); }
   StatusPage& page() const { return *page_; }
+  // To read what the child writes to its stdout and stderr; once. -1 if that is inherited.
+  int TakeOutput() { return output_.Release(); }
 
   // Adds bytes to send.
   void Append(std::string_view frame) { out_.append(frame); }
@@ -41,12 +43,17 @@ class ChildChannel {
   void KeepInput(std::string_view rest);
 
  private:
-  ChildChannel(pid_t pid, UniqueFd channel, UniqueFd pidfd, SharedStatusPage page)
-      : pid_(pid), channel_(std::move(channel)), pidfd_(std::move(pidfd)), page_(std::move(page)) {}
+  ChildChannel(SpawnedChild spawned, SharedStatusPage page)
+      : pid_(spawned.pid),
+        channel_(std::move(spawned.channel)),
+        pidfd_(std::move(spawned.pidfd)),
+        output_(std::move(spawned.output)),
+        page_(std::move(page)) {}
 
   pid_t pid_;
   UniqueFd channel_;
   UniqueFd pidfd_;  // keeps the child's identity while this lives
+  UniqueFd output_;
   SharedStatusPage page_;
   std::string out_;
   size_t out_sent_ = 0;

@@ -20,6 +20,7 @@
 
 #include <sys/mman.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -40,6 +41,7 @@ struct StatusPage {
   std::atomic<uint64_t> begun;                 // number of the newest frame begun (or skipped)
   std::atomic<uint64_t> done;                  // and of the newest one answered: it runs while they differ
   std::atomic<uint64_t> outbox;
+  std::array<char, 16> output_key;  // of the marks in its output; set before its first frame
   // Written by the daemon.
   alignas(64) std::atomic<uint64_t> recall_from;
   std::atomic<uint64_t> recall_to;      // exclusive

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -89,7 +90,7 @@ absl::Status Zygote::KillAll() {
 }
 
 Zygote::Next Zygote::Receive(ZygoteReport& report, SpawnedChild& spawned) {
-  alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
   iovec part{&report, sizeof report};
   msghdr message{};
   message.msg_iov = &part;
@@ -100,14 +101,16 @@ Zygote::Next Zygote::Receive(ZygoteReport& report, SpawnedChild& spawned) {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Next::kNone;
   if (got < static_cast<ssize_t>(sizeof report)) return Next::kGone;
   if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(3 * sizeof(int))) {
-    int fds[3];
-    std::memcpy(fds, CMSG_DATA(header), sizeof fds);
+      header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len >= CMSG_LEN(3 * sizeof(int))) {
+    int fds[4] = {-1, -1, -1, -1};
+    std::memcpy(fds, CMSG_DATA(header), std::min(sizeof fds, header->cmsg_len - CMSG_LEN(0)));
     spawned.child = report.child;
     spawned.pid = report.pid;
     spawned.channel.Reset(fds[0]);
     spawned.status_page.Reset(fds[1]);
     spawned.pidfd.Reset(fds[2]);
+    spawned.output.Reset(fds[3]);
+    if (fds[3] >= 0) fcntl(fds[3], F_SETFL, fcntl(fds[3], F_GETFL) | O_NONBLOCK);
     fcntl(fds[0], F_SETFL, fcntl(fds[0], F_GETFL) | O_NONBLOCK);
   }
   return Next::kReport;

@@ -30,7 +30,9 @@ struct ZygoteProgram {
   // After load: the handlers, in the order of their indices.
   std::function<std::vector<std::string>()> handler_names;
   // The life of a child: returns its exit status.
-  std::function<int(int channel, StatusPage& page)> run_child;
+  // `output` is a descriptor of the pipe that its stdout and stderr are, or -1 if those are inherited.
+  std::function<int(int channel, StatusPage& page, int output)> run_child;
+  bool capture_output = false;
 };
 
 // A child as the zygote hands it over.
@@ -40,6 +42,7 @@ struct SpawnedChild {
   UniqueFd channel;  // non-blocking
   UniqueFd status_page;
   UniqueFd pidfd;
+  UniqueFd output;  // non-blocking, to read what it writes; none if that is inherited
 };
 
 // The daemon's end. Not thread-safe.

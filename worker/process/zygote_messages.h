@@ -26,7 +26,7 @@ struct ZygoteReport {
     kHandler = 1,      // `text` is the name of the next handler
     kReady = 2,        // all handlers were named; requests are served
     kFailed = 3,       // `text` says why the zygote does not serve; it exits
-    kSpawned = 4,      // `child` runs as `pid`; carries channel, status page and pidfd
+    kSpawned = 4,      // `child` runs as `pid`; carries channel, status page, pidfd and perhaps output
     kSpawnFailed = 5,  // `text` says why
     kExited = 6,       // `pid` ended and was reaped; the rest of its group was killed
     kLoading = 7,      // `text` is what is being loaded now: to be named should that kill the zygote

@@ -88,7 +88,7 @@ class ZygoteServer {
  private:
   struct Outgoing {
     ZygoteReport report;
-    UniqueFd fds[3];
+    UniqueFd fds[4];  // the last one may be missing
   };
 
   absl::Status Load() {
@@ -188,6 +188,13 @@ class ZygoteServer {
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSocketBufferBytes, sizeof kSocketBufferBytes);
       setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kSocketBufferBytes, sizeof kSocketBufferBytes);
     }
+    UniqueFd output_read, output_write;
+    if (program_.capture_output) {
+      int ends[2];
+      if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe for the output");
+      output_read.Reset(ends[0]);
+      output_write.Reset(ends[1]);
+    }
     fflush(nullptr);  // or the child would write it again
     const pid_t zygote = getpid();
     const pid_t pid = fork();
@@ -195,8 +202,13 @@ class ZygoteServer {
     if (pid == 0) {
       daemon_end.Reset();
       page_fd.Reset();
+      output_read.Reset();
+      if (output_write.valid()) {
+        dup2(output_write.get(), STDOUT_FILENO);
+        dup2(output_write.get(), STDERR_FILENO);
+      }
       BecomeChild(zygote);
-      const int status = program_.run_child(child_end.get(), **page);
+      const int status = program_.run_child(child_end.get(), **page, output_write.get());
       fflush(nullptr);
       _exit(status);
     }
@@ -205,6 +217,7 @@ class ZygoteServer {
     out.report.pid = pid;
     out.fds[0] = std::move(daemon_end);
     out.fds[1] = std::move(page_fd);
+    out.fds[3] = std::move(output_read);
     out.fds[2] = OpenPidfd(pid);
     return absl::OkStatus();
   }
@@ -268,16 +281,17 @@ class ZygoteServer {
       msghdr message{};
       message.msg_iov = &part;
       message.msg_iovlen = 1;
-      alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
+      alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
       if (out.fds[0].valid()) {
         message.msg_control = control;
-        message.msg_controllen = sizeof control;
+        const size_t bytes = (out.fds[3].valid() ? 4 : 3) * sizeof(int);
+        message.msg_controllen = CMSG_SPACE(bytes);
         cmsghdr* header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(3 * sizeof(int));
-        const int fds[3] = {out.fds[0].get(), out.fds[1].get(), out.fds[2].get()};
-        std::memcpy(CMSG_DATA(header), fds, sizeof fds);
+        header->cmsg_len = CMSG_LEN(bytes);
+        const int fds[4] = {out.fds[0].get(), out.fds[1].get(), out.fds[2].get(), out.fds[3].get()};
+        std::memcpy(CMSG_DATA(header), fds, bytes);
       }
       const ssize_t sent = sendmsg(control_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0 && errno == EINTR) continue;

@@ -1,0 +1,66 @@
+// Tells which task wrote what in the one stream a child's output is.
+//
+// A child that has run a task and sees that its output is not read yet writes a
+// mark behind it: a key that only it and the daemon know, and the number of the
+// task's frame. What comes before a mark is that frame's (or that of a mark
+// before); what comes after the last is the frame's that runs while it is read.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace joinq {
+
+inline constexpr size_t kOutputKeyBytes = 16;
+using OutputKey = std::array<char, kOutputKeyBytes>;
+
+struct OutputMark {
+  OutputKey key;
+  uint64_t number;
+};
+static_assert(sizeof(OutputMark) == 24);
+
+class OutputSplitter {
+ public:
+  // Calls take(number, text) for each piece of `data`, in order. `running` is
+  // the frame that ran when it was read. May hold back the beginning of a mark.
+  template <typename Take>
+  void Feed(const OutputKey& key, std::string_view data, uint64_t running, Take take) {
+    if (!held_.empty()) {
+      held_.append(data);
+      data = held_;
+    }
+    std::string_view rest = data;
+    for (;;) {
+      const size_t at = FindMark(key, rest);
+      if (at == rest.npos || rest.size() - at < sizeof(OutputMark)) {
+        const std::string_view text = rest.substr(0, at);
+        const std::string held(at == rest.npos ? std::string_view() : rest.substr(at));
+        if (!text.empty()) take(running, text);
+        held_ = held;
+        return;
+      }
+      uint64_t number;
+      std::memcpy(&number, rest.data() + at + kOutputKeyBytes, sizeof number);
+      if (at > 0) take(number, rest.substr(0, at));
+      rest.remove_prefix(at + sizeof(OutputMark));
+    }
+  }
+
+ private:
+  // Where a mark begins, or could begin if more came.
+  static size_t FindMark(const OutputKey& key, std::string_view text) {
+    const std::string_view whole(key.data(), key.size());
+    for (size_t at = 0; (at = text.find(whole[0], at)) != text.npos; ++at) {
+      const std::string_view here = text.substr(at, whole.size());
+      if (whole.substr(0, here.size()) == here) return at;
+    }
+    return text.npos;
+  }
+  std::string held_;
+};
+
+}  // namespace joinq
