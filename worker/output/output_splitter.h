@@ -6,6 +6,7 @@
 // before); what comes after the last is the frame's that runs while it is read.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -26,7 +27,7 @@ static_assert(sizeof(OutputMark) == 24);
 class OutputSplitter {
  public:
   // Calls take(number, text) for each piece of `data`, in order. `running` is
-  // the frame that ran when it was read. May hold back the beginning of a mark.
+  // the frame that ran just before it was read. May hold back the beginning of a mark.
   template <typename Take>
   void Feed(const OutputKey& key, std::string_view data, uint64_t running, Take take) {
     if (!held_.empty()) {
@@ -39,13 +40,14 @@ class OutputSplitter {
       if (at == rest.npos || rest.size() - at < sizeof(OutputMark)) {
         const std::string_view text = rest.substr(0, at);
         const std::string held(at == rest.npos ? std::string_view() : rest.substr(at));
-        if (!text.empty()) take(running, text);
+        if (!text.empty()) take(std::max(running, next_), text);
         held_ = held;
         return;
       }
       uint64_t number;
       std::memcpy(&number, rest.data() + at + kOutputKeyBytes, sizeof number);
       if (at > 0) take(number, rest.substr(0, at));
+      next_ = number + 1;
       rest.remove_prefix(at + sizeof(OutputMark));
     }
   }
@@ -61,6 +63,7 @@ class OutputSplitter {
     return text.npos;
   }
   std::string held_;
+  uint64_t next_ = 0;  // no frame below this one writes any more
 };
 
 }  // namespace joinq
