@@ -49,6 +49,7 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel ch
       readable(io, dup(this->channel.fd())),
       output(io),
       output_timer(io),
+      progress_timer(io),
       end_timer(io) {
   if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
 }

@@ -55,6 +55,8 @@ class Daemon : public LinkEvents {
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
     boost::asio::posix::stream_descriptor output;    // what it writes; not open if that is inherited
     boost::asio::steady_timer output_timer;
+    boost::asio::steady_timer progress_timer;
+    std::chrono::steady_clock::time_point progress_sent;
     OutputSplitter splitter;
     OutputLines lines;
     boost::asio::steady_timer end_timer;  // the next step of its end
@@ -130,6 +132,11 @@ class Daemon : public LinkEvents {
   // An error's detail with that behind it.
   std::string WithOutput(std::string detail, const Pool::Task& task) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // What running tasks say (Asio thread).
+  void OnProgress(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendProgress(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void AddFollowUps(std::string_view bytes, v1::Completion& completion);
 
   // Time (see watch_times.h): looks at children that may be stuck or past a limit. Either thread.
   void SetTimeLimits();

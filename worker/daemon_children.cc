@@ -174,6 +174,7 @@ void Daemon::Bury(Child& child) {
   boost::system::error_code ignored;
   child.readable.close(ignored);
   child.output_timer.cancel();
+  child.progress_timer.cancel();
   child.output.close(ignored);  // others may hold it open
 }
 

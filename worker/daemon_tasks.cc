@@ -52,7 +52,10 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
     header.task_id = delivery.task_id();
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();
-    EncodeTask(header, group.content_type(), delivery.payload(), pool_.task(ticket).frame);
+    std::string headers;
+    for (const auto& each : delivery.headers()) AppendHeaderPair(each.name(), each.value(), headers);
+    header.header_count = static_cast<uint16_t>(delivery.headers_size());
+    EncodeTask(header, group.content_type(), headers, delivery.payload(), pool_.task(ticket).frame);
     pool_.Framed(ticket);
   }
 }
@@ -95,6 +98,10 @@ void Daemon::TakeResults(Child& child) {
       SayServing();
       continue;
     }
+    if (frame.header.type == FrameType::kProgress) {
+      OnProgress(child);
+      continue;
+    }
     bool expected = false;
     const bool skipped = frame.header.verdict == ResultVerdict::kSkipped;
     const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.task_id, skipped,
@@ -110,7 +117,9 @@ void Daemon::TakeResults(Child& child) {
     if (!ticket) continue;
     EndOutput(child, frame.header.task_id);
     if (frame.header.verdict == ResultVerdict::kDone) {
-      auto& completion = Complete(*ticket, v1::Completion::DONE, frame.payload.size());
+      auto& completion =
+          Complete(*ticket, v1::Completion::DONE, frame.payload.size() + frame.follow_ups.size());
+      if (!frame.follow_ups.empty()) AddFollowUps(frame.follow_ups, completion);
       completion.mutable_result()->assign(frame.payload);
       if (!frame.content_type.empty()) completion.set_content_type(CleanUtf8(frame.content_type));
       ++done_total_;

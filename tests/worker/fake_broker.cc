@@ -73,6 +73,8 @@ void FakeBroker::Take(const v1::WorkRequest& request) {
     state_.status = request.status();
     ++state_.statuses;
   }
+  for (const auto& report : request.progress())
+    state_.progress[report.task_id()].push_back(report.progress());
   if (request.draining()) state_.draining = true;
   if (request.completions_seq() == 0) return;
   state_.sequences.push_back(request.completions_seq());
@@ -107,6 +109,11 @@ void FakeBroker::Deliver(v1::WorkResponse& response) {
     delivery.set_sequence(next_sequence_++);
     delivery.set_attempt(task.attempt);
     delivery.set_payload(task.payload);
+    for (const auto& [name, value] : task.headers) {
+      auto& header = *delivery.add_headers();
+      header.set_name(name);
+      header.set_value(value);
+    }
     bytes += task.payload.size();
     --state_.credit;
     ++state_.delivered;
@@ -129,10 +136,11 @@ void FakeBroker::Push() {
 }
 
 uint64_t FakeBroker::Put(const std::string& handler, const std::string& payload,
-                         const std::string& content_type) {
+                         const std::string& content_type,
+                         std::vector<std::pair<std::string, std::string>> headers) {
   absl::MutexLock lock(&mutex_);
   const uint64_t id = next_id_++;
-  ready_.push_back({id, handler, payload, content_type});
+  ready_.push_back({id, handler, payload, content_type, 1, std::move(headers)});
   Push();
   return id;
 }

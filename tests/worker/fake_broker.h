@@ -25,7 +25,8 @@ class FakeBroker final : public v1::WorkerService::Service {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
   // Adds a task; it is delivered when there is credit. Returns its id.
-  uint64_t Put(const std::string& handler, const std::string& payload, const std::string& content_type = "");
+  uint64_t Put(const std::string& handler, const std::string& payload, const std::string& content_type = "",
+               std::vector<std::pair<std::string, std::string>> headers = {});
   void PutMany(const std::string& handler, const std::string& payload, int count);
 
   // Waits for the n-th completion of a task; fails (nullopt) after `timeout`.
@@ -53,6 +54,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     uint64_t messages = 0;            // received
     std::vector<uint64_t> sequences;  // completions_seq as they came in, over all streams
     std::map<uint64_t, std::vector<v1::Completion>> completions;
+    std::map<uint64_t, std::vector<std::string>> progress;
     v1::WorkerStatus status;
     int statuses = 0;
     bool draining = false;
@@ -74,6 +76,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     uint64_t id;
     std::string handler, payload, content_type;
     uint32_t attempt = 1;
+    std::vector<std::pair<std::string, std::string>> headers = {};
   };
   absl::Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_);

@@ -26,8 +26,8 @@ TEST(FramesTest, TaskRoundTrip) {
   header.handler = 6;
   header.queue = 7;
   std::string first, second;
-  EncodeTask(header, "msgpack", std::string("a\0b", 3), first);
-  EncodeTask(header, "", "", second);
+  EncodeTask(header, "msgpack", "", std::string("a\0b", 3), first);
+  EncodeTask(header, "", "", "", second);
   const std::string both = first + second;
   std::string_view in = both;
   TaskFrame frame;
@@ -43,6 +43,44 @@ TEST(FramesTest, TaskRoundTrip) {
   ASSERT_EQ(TakeTask(in, frame), Parse::kFrame);
   EXPECT_EQ(frame.payload, "");
   EXPECT_EQ(TakeTask(in, frame), Parse::kIncomplete);
+}
+
+TEST(FramesTest, HeadersGoWithATask) {
+  std::string block, out;
+  AppendHeaderPair("a", "1", block);
+  AppendHeaderPair("", std::string(4096, 'v'), block);
+  TaskHeader header{};
+  header.header_count = 2;
+  EncodeTask(header, "", block, "payload", out);
+  std::string_view in = out;
+  TaskFrame frame;
+  ASSERT_EQ(TakeTask(in, frame), Parse::kFrame);
+  EXPECT_EQ(frame.payload, "payload");
+  std::string_view name, value;
+  ASSERT_TRUE(TakeHeaderPair(frame.headers, name, value));
+  EXPECT_EQ(name, "a");
+  EXPECT_EQ(value, "1");
+  ASSERT_TRUE(TakeHeaderPair(frame.headers, name, value));
+  EXPECT_EQ(value.size(), 4096u);
+  EXPECT_FALSE(TakeHeaderPair(frame.headers, name, value));
+  // A block that claims more than there is.
+  out[sizeof(TaskHeader) + 3] = 1;
+  in = out;
+  EXPECT_EQ(TakeTask(in, frame), Parse::kMalformed);
+}
+
+TEST(FramesTest, ProgressIsTheNewestAndToldOnce) {
+  UniqueFd fd;
+  auto page = SharedStatusPage::Create(fd);
+  ASSERT_TRUE(page.ok());
+  EXPECT_TRUE(WriteProgress(**page, 7, "first"));
+  EXPECT_FALSE(WriteProgress(**page, 8, std::string(5000, 'x')));
+  uint64_t number = 0;
+  std::string text;
+  ASSERT_TRUE(ReadProgress(**page, number, text));
+  EXPECT_EQ(number, 8u);
+  EXPECT_EQ(text, std::string(4096, 'x'));
+  EXPECT_TRUE(WriteProgress(**page, 8, "third"));
 }
 
 TEST(FramesTest, ResultRoundTripCutsTexts) {

@@ -90,6 +90,25 @@ JOINQ_TASK(say_much, [](int mib) {
   for (int i = 0; i < mib * 1024; ++i) puts(line.c_str());
   throw std::runtime_error("said it all");
 });
+JOINQ_TASK(header,
+           [](const joinq::TaskContext& task, std::string name) { return std::string(task.header(name)); });
+// Says how far it is again and again, then waits until it is cancelled.
+JOINQ_TASK(report, [](const joinq::TaskContext& task, int count) {
+  for (int i = 1; i <= count; ++i) task.progress("step " + std::to_string(i));
+  while (!task.cancelled()) pause();
+});
+JOINQ_TASK(log_line, [](const joinq::TaskContext& task, std::string text) { task.log(text); });
+JOINQ_TASK(put_two, [](const joinq::TaskContext& task, std::string mode) {
+  task.put("next", "first", "one", {.content_type = "msgpack", .max_attempts = 3, .headers = {{"a", "b"}}});
+  task.put("next", "", mode, {.delay = std::chrono::seconds(2), .priority = -5, .unique_key = "key"});
+  if (mode == "fail") throw std::runtime_error("no");
+});
+JOINQ_TASK(put_wrongly, [](const joinq::TaskContext& task, std::string how) {
+  if (how == "queue") task.put("a b", "", "");
+  if (how == "size") task.put("next", "", std::string((1 << 20) + 1, 'x'));
+  if (how == "utf8") task.put("next", "", "", {.unique_key = "\xff"});
+  for (int i = 0; how == "count" && i < 1001; ++i) task.put("next", "", "");
+});
 JOINQ_TASK(abort_now, [] { abort(); });
 JOINQ_TASK(exit_in_order, [](int status) { exit(status); });
 JOINQ_TASK(close_everything, [] {

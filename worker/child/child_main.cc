@@ -17,6 +17,8 @@
 #include "joinq/v1/task.pb.h"
 #include "worker/child/exec_handler.h"
 #include "worker/child/frames.h"
+#include "worker/child/result_sender.h"
+#include "worker/child/task_control.h"
 #include "worker/output/output_splitter.h"
 #include "worker/process/child_limits.h"
 
@@ -34,81 +36,6 @@ uint64_t NowNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-// Gathers result frames in the status page and sends them.
-class ResultSender {
- public:
-  ResultSender(int channel, StatusPage& page) : channel_(channel), page_(page) {}
-
-  size_t gathered() const { return length_; }
-  uint64_t first_ns() const { return first_ns_; }
-
-  // False if the daemon is gone.
-  bool Add(ResultFrame& frame, uint64_t now_ns) {
-    const size_t size = PrepareResult(frame);
-    if (length_ + size > kOutboxBytes && !Flush()) return false;
-    if (size > kOutboxBytes) return SendLarge(frame, size);
-    if (length_ == 0) first_ns_ = now_ns;
-    char* out = page_.outbox_bytes + length_;
-    const size_t head = EncodeResultHead(frame, out);
-    if (!frame.payload.empty()) std::memcpy(out + head, frame.payload.data(), frame.payload.size());
-    length_ += size;
-    page_.outbox.store(PackOutbox(start_, length_), std::memory_order_release);
-    return true;
-  }
-
-  bool Flush() {
-    if (length_ == 0) return true;
-    if (!Send(page_.outbox_bytes, length_)) return false;
-    Advance(length_);
-    length_ = 0;
-    return true;
-  }
-
- private:
-  bool SendLarge(const ResultFrame& frame, size_t size) {
-    std::string head(size - frame.payload.size(), '\0');
-    EncodeResultHead(frame, head.data());
-    if (!Send(head.data(), head.size()) || !Send(frame.payload.data(), frame.payload.size())) return false;
-    Advance(size);
-    return true;
-  }
-  void Advance(size_t bytes) {
-    start_ += bytes;
-    page_.outbox.store(PackOutbox(start_, 0), std::memory_order_release);
-  }
-  bool Send(const char* data, size_t size) {
-    while (size > 0) {
-      const ssize_t sent = send(channel_, data, size, MSG_NOSIGNAL);
-      if (sent < 0 && errno == EINTR) continue;
-      if (sent < 0) return false;
-      data += sent;
-      size -= static_cast<size_t>(sent);
-    }
-    return true;
-  }
-
-  const int channel_;
-  StatusPage& page_;
-  uint64_t start_ = 0;  // stream offset of the first gathered byte
-  size_t length_ = 0;
-  uint64_t first_ns_ = 0;
-};
-
-// For CallHandler's current frame.
-class Control final : public TaskControl {
- public:
-  explicit Control(const StatusPage& page) : page_(page) {}
-  void Begin(uint64_t number) { number_ = number; }
-  bool cancelled() const override { return page_.cancel_number.load(std::memory_order_acquire) == number_; }
-  bool soft_time_limit_passed() const override {
-    return page_.soft_number.load(std::memory_order_acquire) == number_;
-  }
-
- private:
-  const StatusPage& page_;
-  uint64_t number_ = 0;
-};
-
 class Child {
  public:
   Child(int channel, int output, StatusPage& page, const Registry& registry, const ChildSettings& settings)
@@ -119,7 +46,7 @@ class Child {
         queues_(settings.queues),
         limits_(settings.limits),
         sender_(channel, page),
-        control_(page) {
+        control_(page, sender_) {
     for (const auto& name : registry.names()) time_limits_.push_back(settings.time_limits.Of(name));
   }
 
@@ -219,6 +146,10 @@ class Child {
       context.deadline = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(now_ns_) +
                                                                std::chrono::milliseconds(time_limit.hard_ms));
     }
+    headers_.clear();
+    std::string_view headers = frame.headers;
+    for (HeaderView each; TakeHeaderPair(headers, each.name, each.value);) headers_.push_back(each);
+    context.headers = headers_;
     control_.Begin(number_);
     context.control = &control_;
     try {
@@ -226,6 +157,8 @@ class Child {
       result.header.verdict = ResultVerdict::kDone;
       result.payload = output_.payload;
       result.content_type = output_.content_type;
+      follow_ups_ = control_.TakeFollowUps();
+      result.follow_ups = follow_ups_;
       if (output_.payload.size() > kResultBytesMax) {
         Fail(result, v1::FAILURE_KIND_HANDLER_ERROR,
              absl::StrCat("the result has ", output_.payload.size(), " bytes; at most ", kResultBytesMax,
@@ -284,6 +217,7 @@ class Child {
     result.message = message_;
     result.detail = detail_;
     result.payload = {};
+    result.follow_ups = {};
     result.content_type = {};
   }
 
@@ -295,7 +229,9 @@ class Child {
   const ChildLimits limits_;
   std::vector<TimeLimit> time_limits_;  // by handler
   ResultSender sender_;
-  Control control_;
+  ChildTaskControl control_;
+  std::string follow_ups_;
+  std::vector<HeaderView> headers_;
   bool used_up_ = false;  // another child should go on from here
   uint64_t number_ = 0;   // of the newest frame
   uint64_t now_ns_ = 0;   // the clock, read once a task

@@ -12,7 +12,9 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "worker/limits.h"
 #include "worker/process/pidfd.h"
@@ -104,7 +106,22 @@ class Run {
     std::vector<std::string> variables{absl::StrCat("JOINQ_TASK_ID=", task.task_id),
                                        absl::StrCat("JOINQ_TASK_ATTEMPT=", task.attempt),
                                        absl::StrCat("JOINQ_TASK_QUEUE=", std::string(task.queue)),
-                                       absl::StrCat("JOINQ_TASK_HANDLER=", std::string(task.handler))};
+                                       absl::StrCat("JOINQ_TASK_HANDLER=", std::string(task.handler)),
+                                       absl::StrCat("JOINQ_TASK_EPOCH=", task.epoch),
+                                       absl::StrCat("JOINQ_TASK_SEQUENCE=", task.sequence)};
+    if (task.deadline != std::chrono::steady_clock::time_point::max()) {
+      const std::chrono::duration<double> left = task.deadline - std::chrono::steady_clock::now();
+      variables.push_back(absl::StrFormat("JOINQ_TASK_SECONDS_LEFT=%.3f", std::max(0.0, left.count())));
+    }
+    for (const auto& header : task.headers) {
+      if (header.value.find('\0') != header.value.npos) continue;  // cannot be said
+      std::string name = "JOINQ_TASK_HEADER_";
+      for (char c : header.name)
+        name += absl::ascii_isalnum(static_cast<unsigned char>(c))
+                    ? absl::ascii_toupper(static_cast<unsigned char>(c))
+                    : '_';
+      variables.push_back(absl::StrCat(name, "=", std::string(header.value)));
+    }
     std::vector<char*> argv, envp;
     for (const auto& arg : spec.argv) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);

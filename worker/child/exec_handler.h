@@ -4,8 +4,9 @@
 // standard output is the result, its exit status the verdict (0 is success),
 // and the last 4 KiB of its standard error go into the error's detail (all of it
 // goes on to the child's own standard error). It finds
-// JOINQ_TASK_ID, _ATTEMPT, _QUEUE and _HANDLER in its
-// environment, and runs in the child's process group, so it ends with it. When
+// JOINQ_TASK_ID, _ATTEMPT, _QUEUE, _HANDLER, _EPOCH, _SEQUENCE, with a time limit
+// _SECONDS_LEFT, and _HEADER_<NAME> for each header (capitals, digits, the rest as _)
+// in its environment, and runs in the child's process group, so it ends with it. When
 // the task is cancelled or past its soft time limit the program gets SIGUSR1,
 // which ends it unless it says otherwise; SIGTERM of the hard time limit leaves
 // it the grace to end in order.

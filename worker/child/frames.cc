@@ -22,16 +22,44 @@ size_t Put(char* out, std::string_view text) {
 
 }  // namespace
 
-void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view payload,
-                std::string& out) {
+void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
+                std::string_view payload, std::string& out) {
   content_type = content_type.substr(0, 255);
-  header.length = static_cast<uint32_t>(sizeof header + content_type.size() + payload.size());
+  const auto header_bytes = static_cast<uint32_t>(headers.size());
+  const size_t block = header.header_count > 0 ? sizeof header_bytes + headers.size() : 0;
+  header.length = static_cast<uint32_t>(sizeof header + content_type.size() + block + payload.size());
   header.type = FrameType::kTask;
   header.content_type_bytes = static_cast<uint8_t>(content_type.size());
-  header.reserved = 0;
   out.assign(reinterpret_cast<const char*>(&header), sizeof header);
   out.append(content_type);
+  if (block > 0) {
+    out.append(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes);
+    out.append(headers);
+  }
   out.append(payload);
+}
+
+void AppendHeaderPair(std::string_view name, std::string_view value, std::string& block) {
+  for (std::string_view part : {name, value}) {
+    const auto bytes = static_cast<uint16_t>(std::min<size_t>(part.size(), 0xffff));
+    block.append(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+    block.append(part.substr(0, bytes));
+  }
+}
+
+bool TakeHeaderPair(std::string_view& block, std::string_view& name, std::string_view& value) {
+  std::string_view rest = block;
+  for (std::string_view* part : {&name, &value}) {
+    uint16_t bytes;
+    if (rest.size() < sizeof bytes) return false;
+    std::memcpy(&bytes, rest.data(), sizeof bytes);
+    rest.remove_prefix(sizeof bytes);
+    if (rest.size() < bytes) return false;
+    *part = rest.substr(0, bytes);
+    rest.remove_prefix(bytes);
+  }
+  block = rest;
+  return true;
 }
 
 size_t PrepareResult(ResultFrame& frame) {
@@ -44,8 +72,9 @@ size_t PrepareResult(ResultFrame& frame) {
   header.content_type_bytes = static_cast<uint8_t>(frame.content_type.size());
   header.message_bytes = static_cast<uint16_t>(frame.message.size());
   header.detail_bytes = static_cast<uint16_t>(frame.detail.size());
+  header.follow_up_bytes = static_cast<uint32_t>(frame.follow_ups.size());
   header.length = static_cast<uint32_t>(sizeof header + frame.content_type.size() + frame.message.size() +
-                                        frame.detail.size() + frame.payload.size());
+                                        frame.detail.size() + frame.follow_ups.size() + frame.payload.size());
   return header.length;
 }
 
@@ -55,6 +84,7 @@ size_t EncodeResultHead(const ResultFrame& frame, char* out) {
   at += Put(out + at, frame.content_type);
   at += Put(out + at, frame.message);
   at += Put(out + at, frame.detail);
+  at += Put(out + at, frame.follow_ups);
   return at;
 }
 
@@ -66,7 +96,15 @@ Parse TakeTask(std::string_view& in, TaskFrame& frame) {
   }
   std::string_view rest = in.substr(sizeof header, header.length - sizeof header);
   frame.content_type = rest.substr(0, header.content_type_bytes);
-  frame.payload = rest.substr(header.content_type_bytes);
+  rest.remove_prefix(header.content_type_bytes);
+  frame.headers = {};
+  if (header.header_count > 0) {
+    const size_t bytes = rest.size() < sizeof(uint32_t) ? rest.size() : ClaimedLength(rest);
+    if (rest.size() < sizeof(uint32_t) + bytes) return Parse::kMalformed;
+    frame.headers = rest.substr(sizeof(uint32_t), bytes);
+    rest.remove_prefix(sizeof(uint32_t) + bytes);
+  }
+  frame.payload = rest;
   in.remove_prefix(header.length);
   return Parse::kFrame;
 }
@@ -74,8 +112,10 @@ Parse TakeTask(std::string_view& in, TaskFrame& frame) {
 Parse TakeResult(std::string_view& in, ResultFrame& frame) {
   if (Parse parse = TakeHeader(in, frame.header); parse != Parse::kFrame) return parse;
   const auto& header = frame.header;
-  const size_t texts = size_t{header.content_type_bytes} + header.message_bytes + header.detail_bytes;
-  if ((header.type != FrameType::kResult && header.type != FrameType::kReady) ||
+  const size_t texts = size_t{header.content_type_bytes} + header.message_bytes + header.detail_bytes +
+                       size_t{header.follow_up_bytes};
+  if ((header.type != FrameType::kResult && header.type != FrameType::kReady &&
+       header.type != FrameType::kProgress) ||
       header.verdict > ResultVerdict::kSkipped || sizeof header + texts > header.length) {
     return Parse::kMalformed;
   }
@@ -88,6 +128,7 @@ Parse TakeResult(std::string_view& in, ResultFrame& frame) {
   frame.content_type = take(header.content_type_bytes);
   frame.message = take(header.message_bytes);
   frame.detail = take(header.detail_bytes);
+  frame.follow_ups = take(header.follow_up_bytes);
   frame.payload = rest;
   in.remove_prefix(header.length);
   return Parse::kFrame;

@@ -2,11 +2,14 @@
 // byte order, no padding between frames.
 //
 // daemon -> child, one a task, in the order the child runs them:
-//   TaskHeader, content type name (content_type_bytes), payload (the rest)
+//   TaskHeader, content type name (content_type_bytes), if header_count > 0 the
+//   bytes of the headers (uint32) and the headers, payload (the rest)
 // child -> daemon:
 //   ResultHeader, then content type name (content_type_bytes), error message
-//   (message_bytes), error detail (detail_bytes), payload (the rest).
-//   Exactly one for each task frame, in the same order; one kReady before them.
+//   (message_bytes), error detail (detail_bytes), follow-ups (follow_up_bytes: a
+//   Completion with these only), payload (the rest).
+//   Exactly one kResult for each task frame, in the same order; one kReady before
+//   them; a kProgress, which is all header, says that there is news in the status page.
 //
 // `length` counts the whole frame, header included.
 #pragma once
@@ -19,7 +22,7 @@
 
 namespace joinq {
 
-enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3 };
+enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3, kProgress = 4 };
 
 // kSkipped: recalled by the daemon before it began; it never ran.
 enum class ResultVerdict : uint8_t { kDone = 0, kFailed = 1, kSkipped = 2 };
@@ -40,7 +43,7 @@ struct TaskHeader {
   uint64_t sequence;
   uint32_t attempt;
   uint16_t queue;  // index in the worker's list of queues, or kNoIndex
-  uint16_t reserved;
+  uint16_t header_count;
 };
 static_assert(sizeof(TaskHeader) == 40);
 
@@ -56,13 +59,15 @@ struct ResultHeader {
   uint16_t detail_bytes;
   uint8_t content_type_bytes;
   uint8_t retire;  // 1: the child is used up and should be replaced
-  uint8_t reserved[6];
+  uint8_t reserved[2];
+  uint32_t follow_up_bytes;
 };
 static_assert(sizeof(ResultHeader) == 32);
 
 struct TaskFrame {
   TaskHeader header;
   std::string_view content_type;
+  std::string_view headers;  // see TakeHeaderPair
   std::string_view payload;
 };
 
@@ -71,12 +76,20 @@ struct ResultFrame {
   std::string_view content_type;
   std::string_view message;
   std::string_view detail;
+  std::string_view follow_ups;
   std::string_view payload;
 };
 
 // Replaces `out` by the frame; length, type and content_type_bytes of `header` are filled in.
 // A content type over 255 bytes is cut (no such type is known to anyone).
-void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view payload, std::string& out);
+// `headers` holds header.header_count of them, see AppendHeaderPair.
+void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
+                std::string_view payload, std::string& out);
+
+// Appends one header of a task to `block`. Longer parts than 65535 bytes are cut.
+void AppendHeaderPair(std::string_view name, std::string_view value, std::string& block);
+// Takes the first one off `block`; false if there is no whole one.
+bool TakeHeaderPair(std::string_view& block, std::string_view& name, std::string_view& value);
 
 // The size of the frame that EncodeResult writes. Cuts texts to their limits first.
 size_t PrepareResult(ResultFrame& frame);

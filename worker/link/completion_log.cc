@@ -43,6 +43,7 @@ v1::WorkRequest* CompletionLog::Send() {
   request.clear_credit();
   request.clear_status();
   request.clear_draining();
+  request.clear_progress();
   sent_.push_back(std::move(unsent_.front()));
   unsent_.pop_front();
   return &request;

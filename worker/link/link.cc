@@ -6,6 +6,8 @@
 namespace joinq {
 namespace {
 constexpr auto kWelcomeTimeout = std::chrono::seconds(10);
+constexpr size_t kProgressMax = 1024;       // waiting, one a task
+constexpr size_t kProgressPerMessage = 64;  // of 4 KiB each at most
 constexpr auto kRepeatLogAfter = std::chrono::seconds(30);
 }  // namespace
 
@@ -144,6 +146,7 @@ void Link::Broken() {
     log_.Broken();
     credit_ = 0;
     has_status_ = false;
+    progress_.clear();
     if (welcomed_) {
       welcomed_ = false;
       events_.OnBroken();
@@ -181,6 +184,16 @@ void Link::LogFailure() {
   failure_logged_ = now;
 }
 
+void Link::AddProgress(v1::ProgressReport report) {
+  if (!welcomed_) return;
+  for (auto& waiting : progress_) {
+    if (waiting.task_id() != report.task_id()) continue;
+    waiting = std::move(report);
+    return;
+  }
+  if (progress_.size() < kProgressMax) progress_.push_back(std::move(report));
+}
+
 void Link::SetDraining() {
   draining_ = true;
   credit_ = 0;
@@ -198,7 +211,7 @@ void Link::Flush() {
   v1::WorkRequest* request = nullptr;
   if (log_.has_unsent()) {
     request = log_.Send();
-  } else if (credit_ > 0 || has_status_ || say_draining) {
+  } else if (credit_ > 0 || has_status_ || say_draining || !progress_.empty()) {
     control_.Clear();
     request = &control_;
   } else {
@@ -214,6 +227,10 @@ void Link::Flush() {
   if (has_status_) *request->mutable_status() = status_;
   has_status_ = false;
   if (say_draining) request->set_draining(true);
+  for (size_t i = 0; i < kProgressPerMessage && !progress_.empty(); ++i) {
+    *request->add_progress() = std::move(progress_.front());
+    progress_.pop_front();
+  }
   draining_sent_ = draining_;
   Write(*request);
 }

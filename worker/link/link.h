@@ -19,6 +19,7 @@
 #include <grpcpp/completion_queue.h>
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <string>
 #include <thread>
@@ -71,6 +72,8 @@ class Link {
     has_status_ = true;
     return status_;
   }
+  // Goes with a later message; the newest of a task counts. Lost if the stream breaks.
+  void AddProgress(v1::ProgressReport report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says "draining" now and on every later stream; credit is void from here on.
   void SetDraining() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends what there is, unless a write is in flight, after which it goes by itself.
@@ -132,6 +135,7 @@ class Link {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   CompletionLog log_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::ProgressReport> progress_ ABSL_GUARDED_BY(mutex_);
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;  // the broker's, as of the last welcome
   uint32_t credit_ ABSL_GUARDED_BY(mutex_) = 0;
   bool has_status_ ABSL_GUARDED_BY(mutex_) = false;

@@ -27,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "worker/process/unique_fd.h"
@@ -34,6 +35,7 @@
 namespace joinq {
 
 inline constexpr size_t kOutboxBytes = 64 << 10;
+inline constexpr size_t kProgressBytes = 4096;
 
 struct StatusPage {
   // Written by the child.
@@ -48,6 +50,12 @@ struct StatusPage {
   std::atomic<uint64_t> soft_number;    // the frame that is past its soft time limit
   std::atomic<uint64_t> cancel_number;  // the frame nobody wants the result of any more
   alignas(64) char outbox_bytes[kOutboxBytes];
+  // The newest progress text of a task, written by the child: the version is odd meanwhile.
+  std::atomic<uint64_t> progress_version;
+  std::atomic<uint32_t> progress_told;  // a frame that says so is on its way; the daemon resets it
+  std::atomic<uint32_t> progress_bytes;
+  std::atomic<uint64_t> progress_number;  // of the frame it is of
+  char progress[kProgressBytes];
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -75,6 +83,30 @@ inline bool PeekOutbox(const StatusPage& page, uint64_t consumed, std::string& o
   if (OutboxStart(page.outbox.load(std::memory_order_relaxed)) == start) return true;
   out.resize(old_size);
   return false;
+}
+
+// The child's side: replaces the text (cut to kProgressBytes). True: the daemon is to be told.
+inline bool WriteProgress(StatusPage& page, uint64_t number, std::string_view text) {
+  text = text.substr(0, kProgressBytes);
+  page.progress_version.fetch_add(1, std::memory_order_acq_rel);
+  std::atomic_thread_fence(std::memory_order_release);
+  page.progress_number.store(number, std::memory_order_relaxed);
+  page.progress_bytes.store(static_cast<uint32_t>(text.size()), std::memory_order_relaxed);
+  std::memcpy(page.progress, text.data(), text.size());
+  page.progress_version.fetch_add(1, std::memory_order_release);
+  return page.progress_told.exchange(1, std::memory_order_seq_cst) == 0;
+}
+
+// The daemon's side. False if it is just being written: then the child tells again.
+inline bool ReadProgress(StatusPage& page, uint64_t& number, std::string& text) {
+  page.progress_told.store(0, std::memory_order_seq_cst);
+  const uint64_t version = page.progress_version.load(std::memory_order_acquire);
+  number = page.progress_number.load(std::memory_order_relaxed);
+  const size_t bytes = page.progress_bytes.load(std::memory_order_relaxed);
+  if (version % 2 != 0 || bytes > kProgressBytes) return false;
+  text.assign(page.progress, bytes);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return page.progress_version.load(std::memory_order_relaxed) == version;
 }
 
 // A mapping of a status page. Movable; unmaps on destruction.

@@ -26,13 +26,16 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "joinq/codec.h"
 
@@ -49,12 +52,34 @@ class TaskCancelled : public std::runtime_error {
   TaskCancelled() : std::runtime_error("the task was cancelled") {}
 };
 
+// Of a task put by a handler; 0 and "" mean the broker's default (see TaskOptions in task.proto).
+struct FollowUpOptions {
+  std::string content_type = {};  // "msgpack" for what PackArgs made
+  std::chrono::milliseconds delay{0};
+  std::chrono::milliseconds ttl{0};
+  std::chrono::milliseconds result_ttl{0};
+  std::chrono::milliseconds retry_delay{0};
+  uint32_t max_attempts = 0;
+  uint32_t max_crashes = 0;
+  int32_t priority = 0;
+  std::string unique_key = {};
+  std::vector<std::pair<std::string, std::string>> headers = {};
+};
+
 // What a child offers the handler it runs, behind TaskContext. Thread-safe.
 class TaskControl {
  public:
   virtual ~TaskControl() = default;
   virtual bool cancelled() const = 0;
   virtual bool soft_time_limit_passed() const = 0;
+  virtual void Progress(std::string_view text) = 0;
+  virtual void Put(std::string_view queue, std::string_view handler, std::string_view payload,
+                   const FollowUpOptions& options) = 0;
+};
+
+struct HeaderView {
+  std::string_view name;
+  std::string_view value;
 };
 
 // The task a handler runs. Views are valid during the call, and so are its
@@ -73,12 +98,39 @@ struct TaskContext {
   std::string_view queue;
   std::string_view handler;
   std::string_view content_type;
+  std::span<const HeaderView> headers;
   // When the hard time limit ends the child; max() if there is none.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   TaskControl* control = nullptr;  // none outside a worker
 
   bool cancelled() const { return control != nullptr && control->cancelled(); }
   bool soft_time_limit_passed() const { return control != nullptr && control->soft_time_limit_passed(); }
+  // The value of the first header of that name, or "".
+  std::string_view header(std::string_view name) const {
+    for (const auto& each : headers) {
+      if (each.name == name) return each.value;
+    }
+    return {};
+  }
+  // How far the task is, for people (`joinq task info`): up to 4 KiB. Cheap; the newest goes out
+  // ten times a second at most.
+  void progress(std::string_view text) const {
+    if (control != nullptr) control->Progress(text);
+  }
+  // A line for the worker's log, tagged with the task (as anything written to stderr).
+  void log(std::string_view text) const {
+    std::string line(text);
+    line += '\n';
+    std::fwrite(line.data(), 1, line.size(), stderr);
+  }
+  // Puts a task when this one succeeds, in the same step: if it fails, nothing is put. All of
+  // them together: up to 1000 tasks and 1 MiB; throws a final HandlerError beyond that and for a
+  // bad name. A queue that does not exist or is closed fails this task for good. No handler name
+  // means a plain message.
+  void put(std::string_view to_queue, std::string_view to_handler, std::string_view payload,
+           const FollowUpOptions& options = {}) const {
+    if (control != nullptr) control->Put(to_queue, to_handler, payload, options);
+  }
   // For long loops: throws if the task is cancelled or past its soft time limit.
   void check() const {
     if (cancelled()) throw TaskCancelled();
