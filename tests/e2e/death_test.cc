@@ -95,6 +95,27 @@ TEST(Death, OfAChildHasItsTaskRedeliveredWithinASecond) {
   EXPECT_LT(std::chrono::steady_clock::now() - before, 1s);
 }
 
+TEST(Death, ATaskThatAlwaysKillsItsChildEndsDeadAndOtherQueuesGoOn) {
+  BrokerProcess broker;
+  Program worker =
+      StartWorker(broker.url(), "q,other", {"--exec", "poison=sh -c 'echo last words >&2; kill -9 $PPID'"});
+  Client client(broker.url());
+  Pool bad(client, "q"), good(client, "other");
+  auto poison = bad.apply_raw("poison", "");
+  for (int i = 0; i < 200; ++i) EXPECT_EQ((good.apply<int>("add", i, 1)), i + 1);
+  try {
+    poison.get(20s);
+    FAIL() << "it succeeded";
+  } catch (const TaskFailed& failed) {
+    EXPECT_NE(std::string(failed.what()).find("SIGKILL"), std::string::npos) << failed.what();
+  }
+  const auto stats = client.queue_info("q").stats;
+  EXPECT_EQ(stats.dead, 1u);
+  EXPECT_EQ(stats.dead_kept, 1u);
+  EXPECT_EQ(stats.unfinished, 0u);
+  EXPECT_EQ((good.apply<int>("add", 1, 1)), 2);
+}
+
 TEST(Death, OfAWorkerUnderLoadLosesNothing) {
   BrokerProcess broker({"--worker-grace", "0.2"});
   Program steady = StartWorker(broker.url(), "q");

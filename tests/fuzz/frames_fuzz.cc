@@ -53,7 +53,7 @@ std::vector<std::string> Seeds() {
   TaskHeader task{};
   task.task_id = 7;
   std::string frame;
-  EncodeTask(task, "application/json", "[1,2]", frame);
+  EncodeTask(task, "application/json", "", "[1,2]", frame);
   ResultFrame result{};
   result.header.type = FrameType::kResult;
   result.header.verdict = ResultVerdict::kFailed;

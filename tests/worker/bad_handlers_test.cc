@@ -56,6 +56,7 @@ TEST_F(WorkerTest, AForkBombEndsWithItsTask) {
   }));
   ASSERT_TRUE(broker_.Wait(id));
   EXPECT_TRUE(WaitGone(bomb));
+  EXPECT_EQ(Run("add", "[1, 2]").result(), "3");  // the replacement works
   EXPECT_EQ(ChildPids().size(), 1u);
 }
 

@@ -1,6 +1,7 @@
 #include "worker/child/child_main.h"
 
 #include <signal.h>
+#include <stdio_ext.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -108,7 +109,7 @@ class Child {
       result.header.verdict = ResultVerdict::kSkipped;
     } else {
       CallHandler(frame, result);
-      fflush(stdout);
+      if (__fpending(stdout) > 0) fflush(stdout);
       const uint64_t end_ns = NowNs();
       if (output_pipe_ >= 0 && end_ns - now_ns_ > kWriteNsMin) MarkOutput();
       const uint64_t service_us = (end_ns - now_ns_) / 1000;
