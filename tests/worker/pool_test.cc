@@ -50,6 +50,42 @@ class PoolTest : public ::testing::Test {
   }
 };
 
+TEST_F(PoolTest, AChildIsSentNoMoreThanTheTasksOfItsLife) {
+  PoolLimits limits;
+  limits.child_tasks_max = 2;
+  Pool pool(limits);
+  Ready(pool, 1);
+  for (uint64_t id = 1; id <= 3; ++id) Add(pool, id);
+  EXPECT_THAT(Dispatch(pool), SizeIs(1));
+  Finish(pool, 0, 1, 10);
+  EXPECT_FALSE(pool.Spent(0));
+  EXPECT_THAT(Dispatch(pool), SizeIs(1));
+  // A frame that was taken back does not count.
+  pool.Recalled(0, pool.Recallable(0, 1), 1);
+  EXPECT_THAT(Dispatch(pool), SizeIs(1));
+  EXPECT_FALSE(pool.Spent(0)) << "it runs its last one";
+  EXPECT_THAT(Dispatch(pool), IsEmpty());
+}
+
+TEST_F(PoolTest, ARetiredChildGetsNothingNewAndBringsNoCredit) {
+  Pool pool = Make(2);
+  Ready(pool, 2);
+  Add(pool, 1);
+  const auto sent = Dispatch(pool);
+  ASSERT_THAT(sent, SizeIs(1));
+  pool.Retire(sent[0].child);
+  EXPECT_EQ(pool.ready_children(), 1u);
+  EXPECT_FALSE(pool.Spent(sent[0].child));
+  EXPECT_EQ(pool.Sent(sent[0].child, 1), sent[0].ticket);
+  EXPECT_FALSE(pool.Sent(sent[0].child, 2));
+  Finish(pool, sent[0].child, 1, 10);
+  EXPECT_TRUE(pool.Spent(sent[0].child));
+  Add(pool, 2);
+  EXPECT_NE(Dispatch(pool).at(0).child, sent[0].child);
+  EXPECT_FALSE(pool.ChildDied(sent[0].child, 1));
+  EXPECT_EQ(pool.ready_children(), 1u) << "counted once";
+}
+
 TEST_F(PoolTest, AsksForNothingWithoutChildren) {
   Pool pool = Make(2);
   EXPECT_EQ(pool.TakeCredit(), 0u);
