@@ -39,12 +39,14 @@ void Daemon::SetTimeLimits() {
 void Daemon::WatchSent(uint32_t slot, uint64_t& now) {
   const bool may_be_stuck = pool_.MayBeStuck(slot);
   if (!may_be_stuck && first_limit_ns_ == 0) return;
+  // Without limits every look is that near: the clock need not be read.
+  if (first_limit_ns_ == 0 && watch_.Pending(slot)) return;
   if (now == 0) now = NowNs();
   WantLook(slot, now + (may_be_stuck ? kLookNs : first_limit_ns_));
 }
 
 void Daemon::WatchWaiting(uint64_t& now) {
-  if (pool_.waiting() <= pool_.ready_children()) return;
+  if (pool_.waiting() <= pool_.ready_children() || watch_.Pending(options_.concurrency)) return;
   if (now == 0) now = NowNs();
   WantLook(options_.concurrency, now + kLookNs);
 }

@@ -22,6 +22,7 @@ class WatchTimes {
     next_ = at;
     return true;
   }
+  bool Pending(uint32_t child) const { return at_[child] != kNever; }
   // The earliest time anything is wanted; never later than it is.
   uint64_t next() const { return next_; }
 
