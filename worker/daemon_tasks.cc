@@ -33,6 +33,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
   header.handler = handler == handler_index_.end() ? kNoIndex : handler->second;
   header.queue = queue == queue_index_.end() ? kNoIndex : queue->second;
   header.epoch = group.epoch();
+  std::string headers;
   for (const auto& delivery : group.tasks()) {
     const Pool::Ticket ticket = pool_.Add(delivery.task_id(), group.epoch(), delivery.sequence());
     const bool unwanted = phase_ != Phase::kRunning || pool_.overfull();
@@ -52,7 +53,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
     header.task_id = delivery.task_id();
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();
-    std::string headers;
+    headers.clear();
     for (const auto& each : delivery.headers()) AppendHeaderPair(each.name(), each.value(), headers);
     header.header_count = static_cast<uint16_t>(delivery.headers_size());
     EncodeTask(header, group.content_type(), headers, delivery.payload(), pool_.task(ticket).frame);

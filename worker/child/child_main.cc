@@ -29,7 +29,7 @@ namespace {
 constexpr size_t kReadBytes = 128 << 10;
 constexpr size_t kFlushBytes = 32 << 10;
 constexpr uint64_t kFlushAfterNs = 200'000;
-constexpr uint64_t kWriteNsMin = 250;  // no task writes to a pipe in less
+constexpr uint64_t kWriteNsMin = 500;  // no task writes to a pipe in less
 
 uint64_t NowNs() {
   timespec now;
