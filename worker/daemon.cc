@@ -176,6 +176,7 @@ void Daemon::OnHello(v1::WorkerHello& hello) {
   hello.set_concurrency(options_.concurrency);
   for (const auto& queue : options_.queues) hello.add_queues(queue);
   for (const auto& handler : handlers_) hello.add_handlers(handler);
+  hello.set_paused(paused_);
   for (Pool::Ticket ticket : pool_.InHand()) {
     const auto& task = pool_.task(ticket);
     if (task.dropped) continue;
@@ -234,6 +235,18 @@ void Daemon::StartDrain(const char* why) {
     if (!error) Hurry("drain timeout");
   });
   CloseIfDone();
+}
+
+void Daemon::SetPaused(bool paused) {
+  if (phase_ != Phase::kRunning || paused == paused_) return;
+  paused_ = paused;
+  spdlog::info("{} by the broker, {} tasks in hand", paused ? "paused" : "resumed", pool_.in_hand());
+  pool_.SetPaused(paused);
+  if (!paused) return;
+  for (const auto& child : children_) {
+    if (child) Recall(child);
+  }
+  Release(pool_.TakeWaiting(0));
 }
 
 void Daemon::Hurry(const char* why) {

@@ -174,6 +174,9 @@ class Daemon : public LinkEvents {
   void Hurry(const char* why);
   // Ends the stream once nothing is left to report.
   void CloseIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives back what is not begun, and takes nothing more, until told otherwise.
+  void SetPaused(bool paused) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool taking() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return phase_ == Phase::kRunning && !paused_; }
   void SayServing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WorkerOptions options_;
@@ -210,6 +213,7 @@ class Daemon : public LinkEvents {
   size_t logged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // in that second
   size_t unlogged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kRunning;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;
   uint64_t done_total_ ABSL_GUARDED_BY(mutex_) = 0;

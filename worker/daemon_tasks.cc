@@ -19,8 +19,11 @@ void Daemon::OnResponse(const v1::WorkResponse& response) {
   for (const auto& lease : response.cancels()) Cancel(lease);
   for (uint64_t task_id : response.stale_task_ids())
     spdlog::debug("completion of task {} was stale", task_id);
-  if (response.groups_size() > 0 || response.cancels_size() > 0 || response.completions_acked() > 0)
+  const bool told = response.action() != v1::WORKER_ACTION_UNSPECIFIED;
+  if (told) SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
+  if (response.groups_size() > 0 || response.cancels_size() > 0 || response.completions_acked() > 0 || told)
     Dispatch();
+  if (told) link_->Flush();
   if (response.drain()) {
     boost::asio::post(io_, [this] { StartDrain("asked by the broker"); });
   }
@@ -36,7 +39,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
   std::string headers;
   for (const auto& delivery : group.tasks()) {
     const Pool::Ticket ticket = pool_.Add(delivery.task_id(), group.epoch(), delivery.sequence());
-    const bool unwanted = phase_ != Phase::kRunning || pool_.overfull();
+    const bool unwanted = !taking() || pool_.overfull();
     if (unwanted || header.handler == kNoIndex) {
       pool_.RemoveWaiting(ticket);
       if (unwanted) {
@@ -142,7 +145,7 @@ void Daemon::TakeResults(Child& child) {
   }
   child.channel.KeepInput(in);
   // What a recall brought back late.
-  if (phase_ != Phase::kRunning) Release(pool_.TakeWaiting(0));
+  if (!taking()) Release(pool_.TakeWaiting(0));
 }
 
 v1::Completion& Daemon::Complete(Pool::Ticket ticket, v1::Completion::Verdict verdict, size_t bytes) {

@@ -1,5 +1,8 @@
-// joinq worker list, joinq health
+// joinq worker list|show|drain|pause|resume, joinq health
 #include <fmt/core.h>
+
+#include <memory>
+#include <string>
 
 #include "client/cli/cli.h"
 #include "client/cli/printing.h"
@@ -29,15 +32,47 @@ void ListWorkers(Cli* cli) {
   PrintTable(rows);
 }
 
+void ShowWorkers(Cli* cli, const std::string& name) {
+  Json found = Json::array();
+  for (const auto& worker : cli->client().workers()) {
+    if (worker.name == name || std::to_string(worker.id) == name) found.push_back(ToJson(worker));
+  }
+  if (found.empty()) throw NotFound("no worker \"" + name + "\": see joinq worker list", "worker");
+  for (const Json& worker : found) cli->json ? PrintLine(worker) : PrintFields(worker);
+}
+
+void Control(Cli* cli, const std::string& name, WorkerAction action) {
+  for (const auto& worker : cli->client().control_worker(name, action)) {
+    if (cli->json) {
+      PrintLine(ToJson(worker));
+    } else {
+      fmt::print("{} {}\n", worker.id, worker.state);
+    }
+  }
+}
+
 }  // namespace
 
 void AddWorkerCommands(CLI::App* app, Cli* cli) {
-  CLI::App* group = app->add_subcommand("worker", "See the workers: list")
-                        ->group(kBrokerGroup)
-                        ->require_subcommand(1)
-                        ->fallthrough();
+  CLI::App* group =
+      app->add_subcommand("worker", "See and direct the workers: list, show, drain, pause, resume")
+          ->group(kBrokerGroup)
+          ->require_subcommand(1)
+          ->fallthrough();
   Cli::OnRun(Example(group->add_subcommand("list", "List the workers"), "joinq worker list"),
              [=] { ListWorkers(cli); });
+  auto name = std::make_shared<std::string>();
+  const auto add = [&](const char* verb, const char* what) {
+    CLI::App* command = group->add_subcommand(verb, what);
+    command->add_option("WORKER", *name, "Its name (all of that name are meant) or its id")->required();
+    return Example(command, fmt::format("joinq worker {} images-1", verb));
+  };
+  Cli::OnRun(add("show", "Everything about a worker"), [=] { ShowWorkers(cli, *name); });
+  Cli::OnRun(add("drain", "Have it finish what it runs, give the rest back and end; prints who was told"),
+             [=] { Control(cli, *name, WorkerAction::drain); });
+  Cli::OnRun(add("pause", "Have it finish what it runs, give the rest back and take nothing more"),
+             [=] { Control(cli, *name, WorkerAction::pause); });
+  Cli::OnRun(add("resume", "Have a paused one go on"), [=] { Control(cli, *name, WorkerAction::resume); });
 }
 
 void AddHealthCommand(CLI::App* app, Cli* cli) {

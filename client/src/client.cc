@@ -165,6 +165,20 @@ std::vector<WorkerInfo> Client::workers() {
   return workers;
 }
 
+std::vector<WorkerInfo> Client::control_worker(const std::string& worker, WorkerAction action) {
+  v1::ControlWorkerRequest request;
+  request.set_worker(worker);
+  request.set_action(action == WorkerAction::drain   ? v1::WORKER_ACTION_DRAIN
+                     : action == WorkerAction::pause ? v1::WORKER_ACTION_PAUSE
+                                                     : v1::WORKER_ACTION_RESUME);
+  const auto response =
+      internal::ControlCall(*connection_, connection_->workers(), &v1::WorkerService::Stub::ControlWorker,
+                            request, Quoted("worker", worker));
+  std::vector<WorkerInfo> workers;
+  for (const auto& told : response.workers()) workers.push_back(ToWorkerInfo(told));
+  return workers;
+}
+
 void Client::ping(Millis timeout) {
   v1::ListQueuesRequest request;
   request.set_page_size(1);

@@ -51,8 +51,13 @@ Time Broker::Tick() {
       case TimerKind::kTaskDue: {
         Task* task = tasks_.Find(TaskId(timer.subject));
         if (task == nullptr || task->state != TaskState::kDelayed || task->when > now_) break;
-        MakeReady(task, /*back_again=*/false);
-        Dispatch(task->queue());
+        Queue* queue = task->queue();
+        if (!sweeps_.empty() && IsPurged(*task)) {
+          End(task, Outcome::kCancelled, {}, {});
+        } else {
+          MakeReady(task, /*back_again=*/false);
+        }
+        Dispatch(queue);
         break;
       }
       case TimerKind::kTaskExpiry: {
@@ -248,8 +253,8 @@ void Broker::Shutdown() {
   }
   for (Sweep& sweep : sweeps_) {
     AnswerSweep(sweep, absl::UnavailableError("the broker is stopping"));
-    sweep.caller = kNobody;
   }
+  sweeps_.clear();
 }
 
 }  // namespace joinq::core

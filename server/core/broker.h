@@ -152,6 +152,8 @@ class Broker {
   void WorkerReports(CallerId stream, const WorkerStatus& status);
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
+  // Tells the workers of this name, or with this id, what to do: those that were told.
+  absl::StatusOr<std::vector<WorkerView>> ControlWorker(std::string_view name, WorkerAction action);
   // Whether the stream is still the one that its worker or producer speaks through.
   bool IsCurrent(CallerId stream) const {
     return sessions_by_stream_.contains(stream) || producers_by_stream_.contains(stream);
@@ -201,15 +203,22 @@ class Broker {
     CallerId caller = kNobody;
     SweepKind kind = SweepKind::kPurge;
     Queue* queue = nullptr;
-    uint64_t left = 0;  // tasks; those that come meanwhile do not count
+    uint64_t left = UINT64_MAX;  // tasks at most
     uint64_t done = 0;
-    int64_t second = 0;  // kDelete: of the next results to look at
+    TaskId below{0};  // kPurge: tasks that were put before it began have smaller ids
+    // kDelete: the second of the next results to look at, the keys still to go
+    int64_t second = 0;
+    bool keys_listed = false;
+    std::vector<uint64_t> keys = {};
   };
-  void StartSweep(CallerId caller, SweepKind kind, Queue* queue, uint64_t tasks);
+  void StartSweep(Sweep sweep);
   void AnswerSweep(const Sweep& sweep, const absl::Status& status);
   void RunSweeps();
+  Task* WaitingBefore(const Sweep& sweep) const;
+  bool IsPurged(const Task& task) const;
   bool Step(Sweep* sweep, uint64_t* steps);
   bool DropResults(Sweep* sweep, uint64_t* steps);
+  bool DropKey(Sweep* sweep);
   void RemoveQueue(Queue* queue);
 
   // puts (broker_puts.cc)
@@ -317,6 +326,9 @@ class Broker {
   void ArmSessionTimer(Session* session, Time when);
   void CheckSessionTimer(uint64_t id, Time due);
 
+  // workers (broker_workers.cc)
+  WorkerView ViewOf(const Session& worker) const;
+
   // journal (broker_journal.cc)
   bool Journaled(const Queue& queue) const {
     return journaled_ && queue.options.durability != Durability::kMemory;
@@ -379,7 +391,7 @@ class Broker {
   absl::node_hash_map<TaskId, WaiterList>
       result_waiters_;  // the index points at the lists: they must not move
   WaiterIndex waiters_;
-  std::deque<Sweep> sweeps_;  // under way; the first one is worked on
+  std::deque<Sweep> sweeps_;  // under way; the first one has the next turn
   TimerHeap timers_;
   JournalLedger ledger_;
   CounterRecord counters_;
@@ -389,6 +401,9 @@ class Broker {
   uint64_t payload_bytes_ = 0;
   uint64_t ahead_bytes_ = 0;       // of payloads asked for, or read back and not handed out yet
   std::deque<TaskId> read_back_;   // the oldest first; some have been handed out since
+  size_t read_back_standing_ = 0;  // those that have not
+  const Task* chosen_ = nullptr;   // of several queues' next tasks: stays in memory meanwhile
+  static constexpr size_t kEvictableMax = 1 << 16;
   std::vector<TaskId> evictable_;  // got their rows in the commit under way
   std::mt19937_64 random_;
 

@@ -50,8 +50,7 @@ Task* Broker::NextReady(Queue* queue) {
   return nullptr;
 }
 
-// What was read ahead for other queues and nobody came for makes room, the oldest first;
-// but not the next one of a queue, which may be on its way out in this very moment.
+// What was read ahead for other queues and nobody came for makes room, the oldest first.
 void Broker::MakeRoomAhead(const Queue* queue, uint64_t bytes) {
   for (size_t left = read_back_.size(); left > 0; --left) {
     const TaskId id = read_back_.front();
@@ -60,7 +59,7 @@ void Broker::MakeRoomAhead(const Queue* queue, uint64_t bytes) {
     if (stands && ahead_bytes_ + bytes <= AheadBytesMax()) return;
     read_back_.pop_front();
     if (!stands) continue;
-    if (task->queue() == queue || task->queue()->ready.front() == task) {
+    if (task->queue() == queue || task == chosen_) {
       read_back_.push_back(id);
     } else {
       Evict(task);
@@ -111,7 +110,7 @@ void Broker::Dispatch(Queue* queue) {
     while (idle < queue->workers.size()) {
       if (queue->next_worker >= queue->workers.size()) queue->next_worker = 0;
       Session* worker = queue->workers[queue->next_worker++];
-      if (worker->credit == 0) {
+      if (worker->credit == 0 || worker->profile.paused) {
         ++idle;
         continue;
       }
@@ -177,8 +176,9 @@ Task* Broker::NextOfSeveral(std::span<const WeightedQueue> queues) {
     Task* task = NextReady(each.queue);
     if (task == nullptr) continue;
     weights += each.weight;
-    if (random_() % weights < each.weight) chosen = task;
+    if (random_() % weights < each.weight) chosen_ = chosen = task;
   }
+  chosen_ = nullptr;
   return chosen;
 }
 
@@ -240,6 +240,7 @@ void Broker::WorkerCredit(CallerId stream, uint32_t credit) {
 
 // Gives the worker what is ready in its queues, turn by turn.
 void Broker::ServeWorker(Session* worker) {
+  if (worker->profile.paused) return;
   size_t idle = 0;
   while (worker->credit > 0 && idle < worker->queues.size()) {
     if (worker->next_queue >= worker->queues.size()) worker->next_queue = 0;

@@ -50,6 +50,7 @@ QueueRecord Broker::RecordOf(const Queue& queue) const {
   record.options = queue.options;
   record.closed = queue.closed;
   record.paused = queue.paused;
+  record.deleting = queue.deleting;
   record.put_total = queue.put_total;
   record.done_total = queue.done_total;
   record.dead_total = queue.dead_total;

@@ -322,29 +322,4 @@ void Broker::EndSession(Session* session) {
   for (Queue* queue : touched) Dispatch(queue);
 }
 
-std::vector<WorkerView> Broker::ListWorkers() const {
-  std::vector<WorkerView> views;
-  for (const auto& [id, worker] : sessions_) {
-    if (worker->kind != SessionKind::kWorker) continue;
-    WorkerView view;
-    view.profile = worker->profile;
-    view.status = worker->status;
-    view.silent_ms = static_cast<uint64_t>((now_ - worker->last_heard).count());
-    view.connected_ms = static_cast<uint64_t>((now_ - worker->connected).count());
-    view.leases = worker->leases.count;
-    if (worker->stream == kNobody) {
-      view.state = WorkerState::kGone;
-    } else if (worker->draining) {
-      view.state = WorkerState::kDraining;
-    } else if (now_ - worker->last_heard > limits_.worker_timeout / 2) {
-      view.state = WorkerState::kLate;
-    }
-    views.push_back(std::move(view));
-  }
-  std::sort(views.begin(), views.end(), [](const WorkerView& a, const WorkerView& b) {
-    return std::tie(a.profile.name, a.profile.id) < std::tie(b.profile.name, b.profile.id);
-  });
-  return views;
-}
-
 }  // namespace joinq::core

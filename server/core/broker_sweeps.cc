@@ -1,6 +1,7 @@
 // Work on many tasks of a queue: purge, retry and purge of the dead, delete. A bounded
 // number of them a round, so that ten million hold nothing else up; the caller is
-// answered at the end. What a restart of the broker cuts short is cut short.
+// answered at the end. A restart of the broker goes on with a deletion; the others it
+// cuts short.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -9,10 +10,10 @@
 
 namespace joinq::core {
 
-void Broker::StartSweep(CallerId caller, SweepKind kind, Queue* queue, uint64_t tasks) {
-  if (stopping_)
-    return AnswerSweep({caller, kind, queue, 0}, absl::UnavailableError("the broker is stopping"));
-  sweeps_.push_back({caller, kind, queue, tasks});
+void Broker::StartSweep(Sweep sweep) {
+  if (stopping_) return AnswerSweep(sweep, absl::UnavailableError("the broker is stopping"));
+  sweep.below = TaskId{counters_.next_task};
+  sweeps_.push_back(std::move(sweep));
   if (sweeps_.size() == 1) RunSweeps();  // a small one ends within the call
 }
 
@@ -25,39 +26,57 @@ void Broker::AnswerSweep(const Sweep& sweep, const absl::Status& status) {
   effects_.replies.push_back(std::move(reply));
 }
 
-// In the order in which they came.
+// Turn by turn, each a part of what a round may take.
 void Broker::RunSweeps() {
-  for (uint64_t steps = 0; !sweeps_.empty() && steps < limits_.sweep_per_round;) {
-    Sweep& sweep = sweeps_.front();
-    if (sweep.left == 0 || !Step(&sweep, &steps)) {
-      const Sweep ended = sweep;
-      sweeps_.pop_front();
-      if (ended.kind == SweepKind::kDelete) {
-        RemoveQueue(ended.queue);
-      } else {
-        Dispatch(ended.queue);
-      }
-      AnswerSweep(ended, absl::OkStatus());
-      continue;
+  uint64_t steps = 0;
+  for (size_t turns = sweeps_.size(); turns > 0 && steps < limits_.sweep_per_round; --turns) {
+    const uint64_t end = steps + (limits_.sweep_per_round - steps + turns - 1) / turns;
+    Sweep sweep = std::move(sweeps_.front());
+    sweeps_.pop_front();
+    bool more = true;
+    while (more && steps < end) {
+      more = sweep.left > 0 && Step(&sweep, &steps);
+      if (!more) break;
+      --sweep.left;
+      ++sweep.done;
+      ++steps;
     }
-    if (sweep.left > 0) --sweep.left;
-    ++sweep.done;
-    ++steps;
+    Queue* queue = sweep.queue;
+    if (more) {
+      sweeps_.push_back(std::move(sweep));
+    } else if (sweep.kind == SweepKind::kDelete) {
+      RemoveQueue(queue);
+      queue = nullptr;
+      AnswerSweep(sweep, absl::OkStatus());
+    } else {
+      AnswerSweep(sweep, absl::OkStatus());
+    }
+    // Whoever waits does not wait for the end of all this.
+    if (queue != nullptr) Dispatch(queue);
   }
+}
+
+// A task that was put before the sweep began and waits; null if there is none.
+Task* Broker::WaitingBefore(const Sweep& sweep) const {
+  Queue* queue = sweep.queue;
+  // The delayed ones first: those that fall due meanwhile would end up behind newer ones.
+  if (Task* delayed = queue->delayed.front(); delayed != nullptr && delayed->id < sweep.below) return delayed;
+  return queue->ready.AnyBelow(sweep.below);
 }
 
 // One task; false if there is none left.
 bool Broker::Step(Sweep* sweep, uint64_t* steps) {
   Queue* queue = sweep->queue;
-  Task* waiting = !queue->ready.empty() ? queue->ready.front() : queue->delayed.front();
   Task* dead = queue->dead_tasks.front();
   switch (sweep->kind) {
-    case SweepKind::kPurge:
+    case SweepKind::kPurge: {
+      Task* waiting = WaitingBefore(*sweep);
       if (waiting == nullptr) return false;
       End(waiting, Outcome::kCancelled, {}, {});
       return true;
+    }
     case SweepKind::kRetryDead:
-      if (dead == nullptr) return false;
+      if (dead == nullptr || queue->closed) return false;
       Exhume(dead);
       return true;
     case SweepKind::kPurgeDead:
@@ -65,12 +84,14 @@ bool Broker::Step(Sweep* sweep, uint64_t* steps) {
       DropDead(dead);
       return true;
     case SweepKind::kDelete:
-      if (waiting != nullptr) {
-        End(waiting, Outcome::kCancelled, {}, {});
+      if (Task* ready = queue->ready.front(); ready != nullptr) {
+        End(ready, Outcome::kCancelled, {}, {});
+      } else if (Task* delayed = queue->delayed.front(); delayed != nullptr) {
+        End(delayed, Outcome::kCancelled, {}, {});
       } else if (dead != nullptr) {
         DropDead(dead);
       } else {
-        return DropResults(sweep, steps);
+        return DropResults(sweep, steps) || DropKey(sweep);
       }
       return true;
   }
@@ -92,31 +113,56 @@ bool Broker::DropResults(Sweep* sweep, uint64_t* steps) {
   return true;
 }
 
+// Unique keys and request ids of a queue that is being deleted.
+bool Broker::DropKey(Sweep* sweep) {
+  if (!sweep->keys_listed) {
+    sweep->keys_listed = true;
+    keys_.ForEach([&](KeyEntry* entry) {
+      if (entry->queue == sweep->queue->id) sweep->keys.push_back(entry->number);
+    });
+  }
+  if (sweep->keys.empty()) return false;
+  if (KeyEntry* entry = keys_.Find(sweep->keys.back()); entry != nullptr) ForgetKey(entry);
+  sweep->keys.pop_back();
+  return true;
+}
+
+// A task that was delayed falls due while a purge that means it goes on.
+bool Broker::IsPurged(const Task& task) const {
+  return std::any_of(sweeps_.begin(), sweeps_.end(), [&](const Sweep& sweep) {
+    return sweep.kind == SweepKind::kPurge && sweep.queue == task.queue() && task.id < sweep.below;
+  });
+}
+
 void Broker::PurgeQueue(CallerId caller, std::string_view name) {
   auto found = FindQueue(name);
-  if (!found.ok()) return AnswerSweep({caller}, found.status());
-  StartSweep(caller, SweepKind::kPurge, *found, (*found)->size());
+  if (!found.ok()) return AnswerSweep({.caller = caller}, found.status());
+  StartSweep({.caller = caller, .kind = SweepKind::kPurge, .queue = *found});
 }
 
 void Broker::PurgeDead(CallerId caller, std::string_view name) {
   auto found = FindQueue(name);
-  if (!found.ok()) return AnswerSweep({caller}, found.status());
-  StartSweep(caller, SweepKind::kPurgeDead, *found, (*found)->dead_count);
+  if (!found.ok()) return AnswerSweep({.caller = caller}, found.status());
+  StartSweep(
+      {.caller = caller, .kind = SweepKind::kPurgeDead, .queue = *found, .left = (*found)->dead_count});
 }
 
 void Broker::RetryDead(CallerId caller, std::string_view name, uint64_t limit) {
   auto found = FindQueue(name);
-  if (!found.ok()) return AnswerSweep({caller}, found.status());
-  if ((*found)->closed) return AnswerSweep({caller}, (*found)->ClosedError());
+  if (!found.ok()) return AnswerSweep({.caller = caller}, found.status());
+  if ((*found)->closed) return AnswerSweep({.caller = caller}, (*found)->ClosedError());
   const uint64_t dead = (*found)->dead_count;
-  StartSweep(caller, SweepKind::kRetryDead, *found, limit == 0 ? dead : std::min(limit, dead));
+  StartSweep({.caller = caller,
+              .kind = SweepKind::kRetryDead,
+              .queue = *found,
+              .left = limit == 0 ? dead : std::min(limit, dead)});
 }
 
 // Nobody finds the queue any more from now on; it is gone, and its name free, when its
 // tasks are.
 void Broker::DeleteQueue(CallerId caller, std::string_view name, bool force) {
   auto found = FindQueue(name);
-  if (!found.ok()) return AnswerSweep({caller}, found.status());
+  if (!found.ok()) return AnswerSweep({.caller = caller}, found.status());
   Queue* queue = *found;
   if (queue->unfinished() > 0 && !force) {
     return AnswerSweep({caller},
@@ -125,6 +171,7 @@ void Broker::DeleteQueue(CallerId caller, std::string_view name, bool force) {
                                                " unfinished task(s); purge it first, or delete with force")));
   }
   queue->deleting = true;
+  QueueChanged(queue);  // a restart goes on with it
   const absl::Status gone = FieldError(absl::StatusCode::kNotFound, "queue",
                                        absl::StrCat("queue \"", queue->name.str(), "\" was deleted"));
   AnswerAllParked(&queue->puts, gone);
@@ -133,9 +180,8 @@ void Broker::DeleteQueue(CallerId caller, std::string_view name, bool force) {
   for (Sweep& other : sweeps_) {
     if (other.queue != queue) continue;
     AnswerSweep(other, gone);
-    other.caller = kNobody;
-    other.left = 0;
   }
+  std::erase_if(sweeps_, [queue](const Sweep& other) { return other.queue == queue; });
   for (Session* worker : queue->workers) std::erase(worker->queues, queue);
   queue->workers.clear();
   // Those at work on it are told at once.
@@ -152,16 +198,11 @@ void Broker::DeleteQueue(CallerId caller, std::string_view name, bool force) {
     }
   }
   for (Task* task : leased) End(task, Outcome::kCancelled, {}, {});
-  StartSweep(caller, SweepKind::kDelete, queue, UINT64_MAX);
+  StartSweep({.caller = caller, .kind = SweepKind::kDelete, .queue = queue});
 }
 
 // Nothing of it is left but itself.
 void Broker::RemoveQueue(Queue* queue) {
-  std::vector<KeyEntry*> keys;
-  keys_.ForEach([&](KeyEntry* entry) {
-    if (entry->queue == queue->id) keys.push_back(entry);
-  });
-  for (KeyEntry* entry : keys) ForgetKey(entry);
   sink_->QueueDeleted(queue->id);
   sink_->NeedSync();
   if (queue->has_row) sink_->DeleteQueueRow(queue->id);

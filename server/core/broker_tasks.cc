@@ -55,6 +55,10 @@ void Broker::MakeReady(Task* task, bool back_again, Time since) {
     timers_.Add(task->expires(), TimerKind::kTaskExpiry, Raw(task->id));
   queue->ready.Push(task, back_again);
   if (task->evicted) ++queue->evicted_ready;
+  // Its row is as good as it was when it was handed out.
+  if (task->has_row && !task->evicted && resident_bytes_ > limits_.memory_budget_bytes &&
+      evictable_.size() < kEvictableMax)
+    evictable_.push_back(task->id);
 }
 
 void Broker::MakeDelayed(Task* task, Time due) {
@@ -268,7 +272,10 @@ void Broker::Erase(Task* task) {
 // It leaves its line, or its payload has come or never will.
 void Broker::StopReading(Task* task) {
   if (task->loading) ahead_bytes_ -= task->payload_size;
-  if (task->read_back) ahead_bytes_ -= task->payload_size;
+  if (task->read_back) {
+    ahead_bytes_ -= task->payload_size;
+    --read_back_standing_;
+  }
   task->loading = task->read_back = false;
 }
 
@@ -284,7 +291,14 @@ void Broker::PayloadLoaded(TaskId id, std::string_view headers, std::string_view
   --task->queue()->evicted_ready;
   task->read_back = true;
   ahead_bytes_ += task->payload_size;
+  ++read_back_standing_;
   read_back_.push_back(id);
+  if (read_back_.size() > 2 * read_back_standing_ + 1024) {
+    std::erase_if(read_back_, [this](TaskId each) {
+      const Task* standing = tasks_.Find(each);
+      return standing == nullptr || !standing->read_back;
+    });
+  }
   Dispatch(task->queue());
 }
 

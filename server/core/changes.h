@@ -19,7 +19,7 @@ struct QueueRecord {
   QueueId id{0};
   std::string name;
   QueueOptions options;
-  bool closed = false, paused = false;
+  bool closed = false, paused = false, deleting = false;
   uint64_t put_total = 0, done_total = 0, dead_total = 0, cancelled_total = 0, expired_total = 0;
   uint64_t redelivered_total = 0, retried_total = 0;
 };

@@ -74,6 +74,11 @@ struct CancelNotice {
   LeaseRef lease;
 };
 
+struct ActionNotice {
+  CallerId to = kNobody;
+  WorkerAction action = WorkerAction::kDrain;
+};
+
 struct Effects {
   std::vector<PutAck> put_acks;
   std::vector<PutRefusal> put_refusals;
@@ -81,6 +86,7 @@ struct Effects {
   std::vector<ResultNotice> results;
   std::vector<CompletionsAck> completion_acks;
   std::vector<CancelNotice> cancels;
+  std::vector<ActionNotice> actions;
   std::vector<Reply> replies;
   // Tasks whose payloads are to be read from their rows; answered with PayloadLoaded
   // or PayloadLost. May be asked for before the commit under way is through: the rows
@@ -89,7 +95,8 @@ struct Effects {
 
   bool empty() const {
     return loads.empty() && put_acks.empty() && put_refusals.empty() && deliveries.empty() &&
-           results.empty() && completion_acks.empty() && cancels.empty() && replies.empty();
+           results.empty() && completion_acks.empty() && cancels.empty() && actions.empty() &&
+           replies.empty();
   }
   void Clear() {
     put_acks.clear();
@@ -98,6 +105,7 @@ struct Effects {
     results.clear();
     completion_acks.clear();
     cancels.clear();
+    actions.clear();
     replies.clear();
     loads.clear();
   }

@@ -111,6 +111,19 @@ void ReadyLine::Walk(const std::function<bool(Task*)>& visit) const {
   }
 }
 
+Task* ReadyLine::AnyBelow(TaskId id) const {
+  const auto below = [id](Task* task) { return task != nullptr && task->id < id ? task : nullptr; };
+  // What comes back goes before what came later, with kLifo too.
+  if (Task* found = below(single_.front())) return found;
+  if (Task* found = below(single_.back())) return found;
+  if (by_age_.empty()) return nullptr;
+  if (Task* found = below(levels_.find(by_age_.begin()->second)->second.list.front())) return found;
+  for (const auto& [priority, level] : levels_) {
+    if (Task* found = below(level.list.front())) return found;
+  }
+  return nullptr;
+}
+
 const Task* ReadyLine::Oldest() const {
   if (order_ == Order::kFifo) return single_.front();
   if (order_ == Order::kLifo) return single_.back();

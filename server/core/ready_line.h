@@ -37,6 +37,9 @@ class ReadyLine {
   // The one that has been ready longest; null if there is none. With kPriority, of the
   // heads of the levels.
   const Task* Oldest() const;
+  // A task with a smaller id than this, searched where the oldest are; null if there is
+  // none to be found so.
+  Task* AnyBelow(TaskId id) const;
   // Only while empty.
   void set_order(Order order) { order_ = order; }
   void set_ageing(uint32_t ageing_ms);

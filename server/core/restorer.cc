@@ -62,6 +62,7 @@ void Restorer::LoadQueueRow(const QueueRecord& record, uint64_t as_of) {
   Queue* queue = broker_->AddQueue(record.id, record.name, record.options);
   queue->closed = record.closed;
   queue->paused = record.paused;
+  queue->deleting = record.deleting;
   FillTotals(queue, record);
   queue->has_row = true;
   queue_rows_[record.id] = as_of;
@@ -226,6 +227,7 @@ void Restorer::QueueChanged(const QueueRecord& record) {
   queue->options = record.options;
   queue->closed = record.closed;
   queue->paused = record.paused;
+  queue->deleting = record.deleting;
   // What the queue's tasks did while they were in memory only is nowhere else.
   FillTotals(queue, record);
   Touch(queue);
@@ -421,6 +423,8 @@ void Restorer::Finish(Time now, bool records_missing) {
     broker_->detached_producers_.emplace(producer->ends, id);
   }
   for (auto& [name, queue] : broker_->queues_) {
+    if (queue->deleting)
+      broker_->sweeps_.push_back({.kind = Broker::SweepKind::kDelete, .queue = queue.get()});
     if (!records_missing && queue->options.durability != Durability::kMemory) continue;
     // The tasks of a queue in memory are gone, and so are those whose records were damaged.
     queue->put_total = queue->done_total + queue->dead_total + queue->cancelled_total + queue->expired_total +

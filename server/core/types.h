@@ -166,6 +166,7 @@ struct SessionProfile {
   std::string name, host;
   uint32_t pid = 0, concurrency = 0;
   std::vector<std::string> queues, handlers;
+  bool paused = false;
 };
 
 struct WorkerStatus {
@@ -173,7 +174,10 @@ struct WorkerStatus {
   uint64_t done_total = 0, failed_total = 0, child_deaths_total = 0;
 };
 
-enum class WorkerState { kAlive, kLate, kGone, kDraining };
+enum class WorkerState { kAlive, kLate, kGone, kDraining, kPaused };
+
+// Values equal the proto's.
+enum class WorkerAction : uint8_t { kDrain = 1, kPause = 2, kResume = 3 };
 
 struct WorkerView {
   SessionProfile profile;

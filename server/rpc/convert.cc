@@ -183,6 +183,7 @@ core::SessionProfile ProfileOf(const v1::WorkerHello& hello) {
   profile.concurrency = hello.concurrency();
   profile.queues.assign(hello.queues().begin(), hello.queues().end());
   profile.handlers.assign(hello.handlers().begin(), hello.handlers().end());
+  profile.paused = hello.paused();
   return profile;
 }
 
@@ -361,7 +362,7 @@ void Fill(const core::WorkerView& view, v1::WorkerInfo* info) {
   status->set_done_total(view.status.done_total);
   status->set_failed_total(view.status.failed_total);
   status->set_child_deaths_total(view.status.child_deaths_total);
-  static constexpr const char* kStates[] = {"alive", "late", "gone", "draining"};
+  static constexpr const char* kStates[] = {"alive", "late", "gone", "draining", "paused"};
   info->set_state(kStates[static_cast<size_t>(view.state)]);
   info->set_silent_ms(view.silent_ms);
   info->set_leases(view.leases);

@@ -21,6 +21,9 @@ void TargetMap::Publish(core::Effects* effects,
   for (const auto& cancel : effects->cancels) {
     if (Target* target = Find(cancel.to)) target->Cancelled(cancel);
   }
+  for (const auto& action : effects->actions) {
+    if (Target* target = Find(action.to)) target->Told(action);
+  }
   for (const auto& result : effects->results) {
     if (Target* target = Find(result.to)) target->Result(result);
   }

@@ -15,6 +15,7 @@ class Target {
   virtual void Result(const core::ResultNotice&) {}
   virtual void CompletionsAcked(const core::CompletionsAck&) {}
   virtual void Cancelled(const core::CancelNotice&) {}
+  virtual void Told(const core::ActionNotice&) {}
   virtual void Replied(core::Reply&&) {}
   // After the effects of a round: send what was gathered.
   virtual void Flush() {}

@@ -62,6 +62,16 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     Fill(cancel.lease, writer_.Gather(kLeaseBytes, &fresh)->add_cancels());
   }
 
+  void Told(const core::ActionNotice& notice) override {
+    bool fresh = false;
+    v1::WorkResponse* message = writer_.Gather(kLeaseBytes, &fresh);
+    if (notice.action == core::WorkerAction::kDrain) {
+      message->set_drain(true);
+    } else {
+      message->set_action(static_cast<v1::WorkerAction>(notice.action));  // the newest counts
+    }
+  }
+
  protected:
   absl::Status Serve(const v1::WorkRequest& request) override {
     core::Broker& broker = loop_->broker();
@@ -158,6 +168,22 @@ void ServeWorkers(CoreLoop* loop, Service* service) {
         return absl::OkStatus();
       },
       [](core::Reply&, v1::ListWorkersResponse*) {});
+  ServeUnary<v1::ControlWorkerRequest, v1::ControlWorkerResponse>(
+      loop,
+      [=](auto* context, auto* request, auto* writer, void* tag) {
+        service->RequestControlWorker(context, request, writer, loop->queue(), loop->queue(), tag);
+      },
+      [=](core::CallerId, const v1::ControlWorkerRequest& request,
+          v1::ControlWorkerResponse* response) -> std::optional<absl::Status> {
+        if (request.action() < v1::WORKER_ACTION_DRAIN || request.action() > v1::WORKER_ACTION_RESUME)
+          return InvalidField("action", "must be DRAIN, PAUSE or RESUME");
+        auto told =
+            loop->broker().ControlWorker(request.worker(), static_cast<core::WorkerAction>(request.action()));
+        if (!told.ok()) return told.status();
+        for (const auto& view : *told) Fill(view, response->add_workers());
+        return absl::OkStatus();
+      },
+      [](core::Reply&, v1::ControlWorkerResponse*) {});
 }
 
 }  // namespace joinq::rpc

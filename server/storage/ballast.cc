@@ -25,7 +25,10 @@ uint64_t WorkingRoom(uint64_t total_bytes) {
 Ballast::Ballast(const std::string& directory, uint64_t bytes)
     : path_(directory + kBallastFile), bytes_(bytes), possible_(bytes > 0) {
   struct stat info {};
-  held_ = ::stat(path_.c_str(), &info) == 0;
+  // One that is not whole is made anew: a start may have been cut off before it was.
+  const bool there = ::stat(path_.c_str(), &info) == 0;
+  held_ = there && static_cast<uint64_t>(info.st_blocks) * 512 >= bytes_;
+  if (there && !held_) ::unlink(path_.c_str());
 }
 
 bool Ballast::Release() {

@@ -31,6 +31,7 @@ core::QueueRecord ReadQueue(Reader& in) {
   const uint8_t flags = in.Byte();
   queue.closed = (flags & 1) != 0;
   queue.paused = (flags & 2) != 0;
+  queue.deleting = (flags & 4) != 0;
   for (uint64_t* total : {&queue.put_total, &queue.done_total, &queue.dead_total, &queue.cancelled_total,
                           &queue.expired_total, &queue.redelivered_total, &queue.retried_total})
     *total = in.Int();

@@ -15,7 +15,7 @@ void WriteQueue(Writer& out, const core::QueueRecord& queue) {
   out.Int(options.dead_max);
   out.Byte(static_cast<uint8_t>(options.order));
   out.Byte(static_cast<uint8_t>(options.durability));
-  out.Byte(static_cast<uint8_t>(queue.closed | queue.paused << 1));
+  out.Byte(static_cast<uint8_t>(queue.closed | queue.paused << 1 | queue.deleting << 2));
   for (uint64_t total : {queue.put_total, queue.done_total, queue.dead_total, queue.cancelled_total,
                          queue.expired_total, queue.redelivered_total, queue.retried_total})
     out.Int(total);

@@ -292,6 +292,26 @@ TEST_F(Budget, WhatIsReadAheadForManyQueuesStaysWithinABound) {
   EXPECT_LT(reads, 10);
 }
 
+TEST_F(Budget, WhatIsHandedBackLeavesMemoryAgain) {
+  Limits limits;
+  limits.memory_budget_bytes = 64 << 10;
+  limits.journal_bytes_min = 4096;
+  CoreHarness core(limits);
+  core.Create("q");
+  core.Create("other");
+  for (int i = 0; i < 200; ++i) core.Put("q", std::string(10'000, 'x'));
+  for (int i = 0; i < 40; ++i) {
+    for (const Delivery& each : core.Get("q", 10, 60'000)) {
+      core.Do([&](Broker& broker) {
+        const LeaseRef lease{each.task, each.token};
+        EXPECT_TRUE(broker.Release("q", {&lease, 1}, 0).ok());
+      });
+    }
+    core.Put("other", std::string(1000, 'y'));  // a commit
+  }
+  EXPECT_LT(core.broker().resident_bytes(), 300'000u);
+}
+
 TEST(Disk, WhenItIsLowPutsAreRefusedAndCompletionsAreNot) {
   CoreHarness core;
   core.Create("q");

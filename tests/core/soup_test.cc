@@ -60,6 +60,7 @@ class Soup {
     limits.worker_grace = Millis(500);
     limits.worker_timeout = Millis(3000);
     limits.producer_grace = Millis(5000);
+    limits.sweep_per_round = 5;  // so that purges and the like take several rounds
     return limits;
   }
   uint64_t Draw(uint64_t below) { return random_() % below; }

@@ -53,28 +53,83 @@ TEST_F(Sweep, APurgeGoesOnRoundByRoundBesideOtherWork) {
   EXPECT_EQ(core_.Stats("q").cancelled_total, 30u);
 }
 
-TEST_F(Sweep, WhatIsPutMeanwhileStays) {
-  PutMany(12);
-  core_.Do([](Broker& broker) { broker.PurgeQueue(kCaller, "q"); });
-  const TaskId late = core_.Put("q", "late");
-  Reply answer;
-  if (core_.next_tick == core_.now) RoundsUntilAnswered(kCaller, &answer);
-  EXPECT_EQ(core_.Stats("q").ready, 1u);
-  EXPECT_TRUE(core_.broker().GetTask(late).ok());
+// Whatever order the queue has, and while consumers take from it.
+TEST_F(Sweep, WhatIsPutMeanwhileStaysAndNothingOlderDoes) {
+  for (Order order : {Order::kFifo, Order::kLifo, Order::kPriority}) {
+    const std::string queue(NameOf(order));
+    core_.Create(queue, {.order = order});
+    for (int i = 0; i < 20; ++i) {
+      PutSpec spec = core_.Spec(queue);
+      if (order == Order::kPriority) spec.policy.priority = static_cast<int16_t>(i % 3);
+      spec.delay_ms = i % 4 == 0 ? 1000 : 0;
+      core_.Put(spec, "old");
+    }
+    core_.Do([&](Broker& broker) { broker.PurgeQueue(kCaller, queue); });
+    std::vector<TaskId> late;
+    for (int i = 0; i < 8; ++i) {
+      PutSpec spec = core_.Spec(queue);
+      if (order == Order::kPriority) spec.policy.priority = -5;  // more urgent than all of them
+      auto effects =
+          core_.Do([&](Broker& broker) { broker.Put(CallerId{9}, spec, std::vector<NewTask>(1)); });
+      ASSERT_TRUE(ReplyTo(effects, CallerId{9})->status.ok()) << ReplyTo(effects, CallerId{9})->status;
+      late.push_back(ReplyTo(effects, CallerId{9})->task_ids.at(0));
+      if (i == 0) core_.Advance(1000);  // the delayed ones fall due
+    }
+    const auto taken = core_.Get(queue, 2);
+    for (const Delivery& each : taken) EXPECT_TRUE(core_.Done(queue, each).ok());
+    while (core_.next_tick == core_.now) core_.Do([](Broker&) {});
+    const auto left = core_.broker().Peek(queue, 100);
+    for (const TaskView& each : *left) EXPECT_GE(each.id, late[0]) << queue;
+    const QueueStats stats = core_.Stats(queue);
+    EXPECT_EQ(stats.delayed, 0u);
+    EXPECT_EQ(stats.put_total, 28u);
+    EXPECT_EQ(stats.ready + stats.done_total + stats.cancelled_total, 28u)
+        << stats.ready << " ready, " << stats.done_total << " done, " << stats.leased << " leased";
+    EXPECT_LE(stats.cancelled_total, 20u);
+  }
 }
 
-TEST_F(Sweep, ThoseWhoAskedLaterWaitTheirTurn) {
-  PutMany(20);
+TEST_F(Sweep, WhoeverWaitsIsServedMeanwhile) {
+  PutSpec spec = core_.Spec("q");
+  spec.policy.max_attempts = 1;
+  for (int i = 0; i < 20; ++i) {
+    core_.Put(spec, "x");
+    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
+  }
+  core_.Do([](Broker& broker) { broker.Get(CallerId{5}, "q", GetSpec{}); });
+  auto effects = core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 0); });
+  EXPECT_EQ(ReplyTo(effects, kCaller), nullptr);
+  EXPECT_NE(ReplyTo(effects, CallerId{5}), nullptr) << "it waits for the end of the sweep";
+}
+
+TEST_F(Sweep, ARetryEndsWhenTheQueueIsClosed) {
+  PutSpec spec = core_.Spec("q");
+  spec.policy.max_attempts = 1;
+  for (int i = 0; i < 20; ++i) {
+    core_.Put(spec, "x");
+    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
+  }
+  core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 0); });
+  const uint64_t ready = core_.Stats("q").ready;
+  ASSERT_LT(ready, 20u);
+  core_.DoWithoutCommit([](Broker& broker) { EXPECT_TRUE(broker.CloseQueue("q").ok()); });
+  core_.Commit();
+  EXPECT_EQ(core_.Stats("q").ready, ready);
+}
+
+TEST_F(Sweep, ASmallOneIsNotHeldUpByALargeOne) {
+  PutMany(60);
   core_.Create("small");
   core_.Put("small", "x");
   core_.Do([](Broker& broker) {
     broker.PurgeQueue(kCaller, "q");
     broker.PurgeQueue(CallerId{78}, "small");
   });
+  EXPECT_EQ(core_.Stats("small").ready, 0u);
+  EXPECT_GT(core_.Stats("q").ready, 40u);
   Reply answer;
-  RoundsUntilAnswered(CallerId{78}, &answer);
-  EXPECT_EQ(answer.count, 1u);
-  EXPECT_EQ(core_.Stats("q").ready, 0u);
+  RoundsUntilAnswered(kCaller, &answer);
+  EXPECT_EQ(answer.count, 60u);
 }
 
 TEST_F(Sweep, OneWhoseCallerIsGoneGoesOnUnheard) {
@@ -136,14 +191,29 @@ TEST_F(Sweep, ADeleteEndsTheOthersOfItsQueue) {
   EXPECT_TRUE(answer.status.ok());
 }
 
-TEST_F(Sweep, ARestartCutsADeletionShortAndLosesNothingElse) {
+TEST_F(Sweep, ARestartGoesOnWithADeletion) {
   PutMany(20);
+  PutSpec spec = core_.Spec("q");
+  for (int i = 0; i < 20; ++i) {
+    core_.Do([&](Broker& broker) {
+      std::vector<NewTask> tasks(1);
+      tasks[0].request_id = std::to_string(i);
+      broker.Put(CallerId{5}, spec, std::move(tasks));
+    });
+  }
   core_.Create("other");
   core_.Put("other", "x");
   core_.Do([](Broker& broker) { broker.DeleteQueue(kCaller, "q", true); });
   core_.Restart();
-  EXPECT_GT(core_.Stats("q").ready, 0u);
-  EXPECT_LT(core_.Stats("q").ready, 20u);
+  EXPECT_TRUE(absl::IsNotFound(core_.broker().GetQueue("q").status()))
+      << "those who waited were told that it is gone";
+  do {
+    core_.Do([](Broker&) {});
+  } while (core_.next_tick == core_.now);
+  EXPECT_EQ(core_.broker().task_count(), 1u);
+  EXPECT_EQ(core_.broker().queue_count(), 1u);
+  core_.Restart();
+  EXPECT_EQ(core_.broker().queue_count(), 1u);
   EXPECT_EQ(core_.Stats("other").ready, 1u);
 }
 

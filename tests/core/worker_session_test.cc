@@ -158,6 +158,48 @@ TEST(Worker, DrainingMeansNoMoreDeliveries) {
   EXPECT_TRUE(core.broker().ListWorkers().empty());
 }
 
+TEST(Worker, APausedOneKeepsItsCreditAndGetsNothing) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 10);
+  auto effects = core.Do(
+      [](Broker& broker) { EXPECT_EQ(broker.ControlWorker("w1", WorkerAction::kPause)->size(), 1u); });
+  ASSERT_EQ(effects.actions.size(), 1u);
+  EXPECT_EQ(effects.actions[0].to, CallerId{1});
+  effects = core.Do([&](Broker& broker) {
+    broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(3));
+    broker.WorkerCredit(CallerId{1}, 1);
+  });
+  EXPECT_TRUE(effects.deliveries.empty());
+  EXPECT_EQ(core.broker().ListWorkers().at(0).state, WorkerState::kPaused);
+  effects =
+      core.Do([](Broker& broker) { EXPECT_TRUE(broker.ControlWorker("1", WorkerAction::kResume).ok()); });
+  EXPECT_EQ(effects.deliveries.size(), 3u);
+}
+
+TEST(Worker, OneThatIsToldToDrainGetsNothingMore) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 10);
+  Attach(core, CallerId{2}, Profile(2), 10);
+  core.Do([](Broker& broker) { EXPECT_TRUE(broker.ControlWorker("w1", WorkerAction::kDrain).ok()); });
+  auto effects =
+      core.Do([&](Broker& broker) { broker.Put(CallerId{9}, core.Spec("q"), std::vector<NewTask>(3)); });
+  ASSERT_EQ(effects.deliveries.size(), 3u);
+  for (const Delivery& each : effects.deliveries) EXPECT_EQ(each.to, CallerId{2});
+}
+
+TEST(Worker, OneThatIsNotThereCannotBeToldAnything) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 10);
+  core.Do([](Broker& broker) {
+    EXPECT_EQ(broker.ControlWorker("", WorkerAction::kPause).status().code(),
+              absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(broker.ControlWorker("w2", WorkerAction::kPause).status().code(), absl::StatusCode::kNotFound);
+    broker.CallerGone(CallerId{1});
+    EXPECT_EQ(broker.ControlWorker("w1", WorkerAction::kPause).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  });
+}
+
 TEST(Worker, IsToldWhenWhatItHoldsIsDeleted) {
   CoreHarness core;
   Attach(core, CallerId{1}, Profile(1), 1);

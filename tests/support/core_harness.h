@@ -164,6 +164,7 @@ class CoreHarness {
     add(more.results, to->results);
     add(more.completion_acks, to->completion_acks);
     add(more.cancels, to->cancels);
+    add(more.actions, to->actions);
     add(more.replies, to->replies);
   }
 

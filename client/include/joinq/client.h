@@ -66,6 +66,12 @@ struct BackupInfo {
   uint64_t journal_entry = 0;  // everything up to this commit is in it
 };
 
+enum class WorkerAction {
+  drain,   // finish what it runs, give the rest back, and end
+  pause,   // finish what it runs, give the rest back, and take nothing more
+  resume,  // after a pause
+};
+
 struct WorkerInfo {
   uint64_t id = 0;
   std::string name = {};
@@ -74,7 +80,7 @@ struct WorkerInfo {
   uint32_t concurrency = 0;
   std::vector<std::string> queues;
   std::vector<std::string> handlers;
-  std::string state;  // "alive", "late", "gone" or "draining"
+  std::string state;  // "alive", "late", "gone", "draining" or "paused"
   uint32_t busy = 0;
   uint32_t children = 0;
   uint32_t buffered = 0;
@@ -145,6 +151,9 @@ class Client {
   Task leased_task(const std::string& queue, const Lease& lease);
 
   std::vector<WorkerInfo> workers();
+  // Tells the workers of this name, or the one with this id, what to do; returns those
+  // that were told. workers() shows what came of it. NotFound if there is none such.
+  std::vector<WorkerInfo> control_worker(const std::string& worker, WorkerAction action);
   // Returns if the broker answers within `timeout`.
   void ping(Millis timeout);
 
