@@ -28,6 +28,8 @@ struct Raw {
   std::string log_level = "info";
   std::vector<std::string> modules;
   std::vector<std::string> execs;
+  std::vector<std::string> runners;
+  double runner_start_timeout = 30;
   uint32_t prefetch_max = 2048;
   double drain_timeout = 30;
   std::string pid_file;
@@ -104,6 +106,21 @@ void Declare(CLI::App& app, Raw& raw) {
       ->expected(1)
       ->take_all();
   app.add_option(
+         "--runner", raw.runners,
+         "Handlers in a long-lived program: each child starts it once, at the first task for one of the "
+         "NAMEs, and talks with it on descriptors 3 and 4 as docs/child-protocol.md says; no shell; "
+         "repeatable "
+         "(in the environment: one a line)")
+      ->envname("JOINQ_RUNNER")
+      ->type_name("NAME[,NAME...]='CMD ARGS'")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--runner-start-timeout", raw.runner_start_timeout,
+                 "Seconds a --runner program has from its start to its hello; more than 0")
+      ->envname("JOINQ_RUNNER_START_TIMEOUT")
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_option(
          "--prefetch-max", raw.prefetch_max,
          "Most tasks held at once, running ones included, when tasks are tiny; never less than one a child")
       ->envname("JOINQ_PREFETCH_MAX")
@@ -167,6 +184,17 @@ absl::Status Check(Raw raw, WorkerOptions& options) {
       options.execs.push_back(*std::move(exec));
     }
   }
+  for (const auto& lines : raw.runners) {
+    for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipWhitespace())) {
+      auto runner = ParseRunner(std::string_view(line.data(), line.size()));
+      if (!runner.ok()) return InvalidField("--runner", std::string(runner.status().message()));
+      options.runners.push_back(*std::move(runner));
+    }
+  }
+  auto start = SecondsToMs("--runner-start-timeout", raw.runner_start_timeout);
+  if (!start.ok()) return start.status();
+  if (*start == 0) return InvalidField("--runner-start-timeout", "must be more than 0 seconds");
+  options.runner_start_timeout_ms = *start;
   options.modules = std::move(raw.modules);
   options.log_level = std::move(raw.log_level);
   options.prefetch_max = raw.prefetch_max;

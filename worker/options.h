@@ -8,6 +8,7 @@
 
 #include "common/net_address.h"
 #include "worker/child/exec_handler.h"
+#include "worker/child/runner_spec.h"
 #include "worker/limits.h"
 
 namespace joinq {
@@ -21,6 +22,8 @@ struct WorkerOptions {
   std::string log_level;
   std::vector<std::string> modules;
   std::vector<ExecSpec> execs;
+  std::vector<RunnerSpec> runners;
+  uint32_t runner_start_timeout_ms = 30'000;
   uint32_t prefetch_max = 2048;
   uint32_t drain_timeout_ms = 30'000;
   TimeLimits time_limits;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <memory>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -16,6 +18,7 @@
 #include "worker/child/exec_handler.h"
 #include "worker/child/module.h"
 #include "worker/child/registry.h"
+#include "worker/child/runner.h"
 #include "worker/daemon.h"
 #include "worker/options.h"
 #include "worker/process/child_limits.h"
@@ -59,7 +62,24 @@ void OpenManyFiles() {
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
-ZygoteProgram ProgramOf(const WorkerOptions& options) {
+using Runners = std::vector<std::shared_ptr<Runner>>;
+
+// Their programs are started in the children, each in its own.
+Runners AddRunners(const WorkerOptions& options, Registry& registry) {
+  Runners runners;
+  for (const auto& spec : options.runners) {
+    auto runner = std::make_shared<Runner>(spec, options.runner_start_timeout_ms);
+    for (const auto& name : spec.names) {
+      registry.Add(name, [runner](const TaskContext& task, std::string_view payload) {
+        return runner->Run(task, payload);
+      });
+    }
+    runners.push_back(std::move(runner));
+  }
+  return runners;
+}
+
+ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
   ZygoteProgram program;
   program.load = [&options](const std::function<void(const std::string&)>& announce) -> absl::Status {
     for (const auto& module : options.modules) {
@@ -72,13 +92,15 @@ ZygoteProgram ProgramOf(const WorkerOptions& options) {
   };
   program.handler_names = [] { return Registry::Global().names(); };
   program.capture_output = options.task_output != TaskOutput::kInherit;
-  program.run_child = [&options](int channel, StatusPage& page, int output) {
+  program.run_child = [&options, &runners](int channel, StatusPage& page, int output) {
     if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
       return 1;
     }
-    return RunChild(channel, output, page, Registry::Global(),
-                    {options.queues, options.time_limits, options.child_limits});
+    const int status = RunChild(channel, output, page, Registry::Global(),
+                                {options.queues, options.time_limits, options.child_limits});
+    for (const auto& runner : runners) runner->Stop();
+    return status;
   };
   return program;
 }
@@ -92,9 +114,10 @@ int WorkerMain(int argc, char** argv) {
   auto& registry = Registry::Global();
   AddBuiltinHandlers(registry);
   for (const auto& exec : options.execs) registry.Add(exec.name, MakeExecHandler(exec));
+  const Runners runners = AddRunners(options, registry);
   if (!registry.error().ok()) return Refuse(registry.error());
 
-  const ZygoteProgram program = ProgramOf(options);
+  const ZygoteProgram program = ProgramOf(options, runners);
   auto zygote = Zygote::Fork(program);
   if (!zygote.ok()) return Refuse(zygote.status());
   auto handlers = zygote->WaitReady();

@@ -19,6 +19,7 @@
 #include "worker/child/exec_handler.h"
 #include "worker/child/frames.h"
 #include "worker/child/result_sender.h"
+#include "worker/child/runner.h"
 #include "worker/child/task_control.h"
 #include "worker/output/output_splitter.h"
 #include "worker/process/child_limits.h"
@@ -176,6 +177,8 @@ class Child {
       Fail(result, v1::FAILURE_KIND_TIME_LIMIT,
            soft ? absl::StrCat(SoftLimitText(time_limit), "; ", error.what()) : error.what(), error.detail(),
            false);
+    } catch (const RunnerCrash& error) {
+      Fail(result, v1::FAILURE_KIND_CRASH, error.what(), error.detail(), false);
     } catch (const HandlerError& error) {
       Fail(result, v1::FAILURE_KIND_HANDLER_ERROR, error.what(), error.detail(), error.final());
     } catch (const std::bad_alloc&) {

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "worker/child/task_signals.h"
 #include "worker/limits.h"
 #include "worker/process/pidfd.h"
 #include "worker/process/unique_fd.h"
@@ -41,31 +42,6 @@ struct Pipe {
 void SetNonBlocking(const UniqueFd& fd) {
   fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
-
-// While it lives: SIGTERM passes by, it is for the program; kAskSignal waits until it is let in.
-class SignalGuard {
- public:
-  SignalGuard() {
-    struct sigaction ignore {};
-    ignore.sa_handler = SIG_IGN;
-    sigaction(SIGTERM, &ignore, &term_);
-    sigset_t ask;
-    sigemptyset(&ask);
-    sigaddset(&ask, kAskSignal);
-    sigprocmask(SIG_BLOCK, &ask, &before_);
-  }
-  ~SignalGuard() {
-    sigprocmask(SIG_SETMASK, &before_, nullptr);
-    sigaction(SIGTERM, &term_, nullptr);
-  }
-  SignalGuard(const SignalGuard&) = delete;
-  SignalGuard& operator=(const SignalGuard&) = delete;
-  const sigset_t* before() const { return &before_; }
-
- private:
-  struct sigaction term_ {};
-  sigset_t before_{};
-};
 
 // One run of a program. Reaps it on every way out.
 class Run {
@@ -170,7 +146,7 @@ class Run {
                           {out_.get(), POLLIN, 0},
                           {error_.get(), POLLIN, 0}};
       Ask();
-      if (ppoll(polled, 4, nullptr, signals_.before()) < 0) {
+      if (ppoll(polled, 4, nullptr, signals_.let_in()) < 0) {
         if (errno == EINTR) continue;
         ThrowErrno("poll", errno);
       }
@@ -248,7 +224,7 @@ class Run {
   }
 
   const TaskContext& task_;
-  SignalGuard signals_;
+  TaskSignals signals_;
   bool asked_soft_ = false, asked_cancel_ = false;
   std::string_view input_;
   pid_t pid_ = -1;
@@ -260,19 +236,6 @@ class Run {
 bool IsProgram(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
-}
-
-absl::StatusOr<std::string> FindProgram(const std::string& program) {
-  if (program.find('/') != std::string::npos) {
-    if (IsProgram(program)) return program;
-    return absl::NotFoundError(absl::StrCat("\"", program, "\" is not an executable file"));
-  }
-  const char* path = getenv("PATH");
-  for (const auto& folder : absl::StrSplit(path == nullptr ? "/usr/bin:/bin" : path, ':')) {
-    std::string file = absl::StrCat(folder.empty() ? "." : std::string(folder), "/", program);
-    if (IsProgram(file)) return file;
-  }
-  return absl::NotFoundError(absl::StrCat("no program \"", program, "\" in PATH"));
 }
 
 }  // namespace
@@ -312,6 +275,19 @@ absl::StatusOr<std::vector<std::string>> SplitCommand(std::string_view command) 
   if (in_word) words.push_back(std::move(word));
   if (words.empty() || words[0].empty()) return absl::InvalidArgumentError("names no program");
   return words;
+}
+
+absl::StatusOr<std::string> FindProgram(const std::string& program) {
+  if (program.find('/') != std::string::npos) {
+    if (IsProgram(program)) return program;
+    return absl::NotFoundError(absl::StrCat("\"", program, "\" is not an executable file"));
+  }
+  const char* path = getenv("PATH");
+  for (const auto& folder : absl::StrSplit(path == nullptr ? "/usr/bin:/bin" : path, ':')) {
+    std::string file = absl::StrCat(folder.empty() ? "." : std::string(folder), "/", program);
+    if (IsProgram(file)) return file;
+  }
+  return absl::NotFoundError(absl::StrCat("no program \"", program, "\" in PATH"));
 }
 
 absl::StatusOr<ExecSpec> ParseExec(std::string_view text) {

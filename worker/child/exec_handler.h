@@ -36,6 +36,9 @@ struct ExecSpec {
 // keeps the next character (inside "..." only before " and \). Nothing is expanded.
 absl::StatusOr<std::vector<std::string>> SplitCommand(std::string_view command);
 
+// A program's name to an executable file: as it is if it has a slash, else looked up in PATH.
+absl::StatusOr<std::string> FindProgram(const std::string& program);
+
 // Reads NAME='cmd args' and looks the program up in PATH. The error says what is wrong.
 absl::StatusOr<ExecSpec> ParseExec(std::string_view text);
 
