@@ -23,7 +23,9 @@ class Asking final : public TaskControl {
  public:
   bool cancelled() const override { return Exists(cancel_when); }
   bool soft_time_limit_passed() const override { return Exists(soft_when); }
-  std::string cancel_when, soft_when;
+  void Progress(std::string_view text) override { progress = text; }
+  void Put(std::string_view, std::string_view, std::string_view, const FollowUpOptions&) override {}
+  std::string cancel_when, soft_when, progress;
 
  private:
   static bool Exists(const std::string& file) { return !file.empty() && std::filesystem::exists(file); }
@@ -169,6 +171,20 @@ while got := receive():
   EXPECT_EQ(Run(), "ok");
   runner_->Stop();
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("info: before the hello\nwarn: halfway\n"));
+}
+
+TEST_F(RunnerTest, HearsOfHeadersAndTellsOfProgress) {
+  Use(R"py(
+hello()
+while got := receive():
+    send({"type": "progress", "id": got[0]["id"], "text": "half of " + got[0]["headers"][1][1]})
+    done(got[0], b"ok")
+)py");
+  const HeaderView headers[] = {{"a", "1"}, {"size", "all"}};
+  task_.headers = headers;
+  task_.control = &asking_;
+  EXPECT_EQ(Run(), "ok");
+  EXPECT_EQ(asking_.progress, "half of all");
 }
 
 // What a start can fail with, and how it is said.

@@ -60,6 +60,10 @@ json TaskMessage(const TaskContext& task) {
         std::chrono::ceil<std::chrono::milliseconds>(task.deadline - std::chrono::steady_clock::now());
     message["deadline_ms"] = std::max<int64_t>(left.count(), 0);
   }
+  if (!task.headers.empty()) {
+    json& headers = message["headers"] = json::array();
+    for (const HeaderView& each : task.headers) headers.push_back({each.name, each.value});
+  }
   return message;
 }
 
@@ -209,6 +213,9 @@ std::optional<Runner::Answer> Runner::Await(const TaskContext& task, std::string
     auto message = Read();
     if (!message.ok())
       throw RunnerCrash(absl::StrCat(Named(), " broke the protocol: ", message.status().message()));
+    if (const auto* progress = std::get_if<RunnerProgress>(&*message);
+        progress != nullptr && !progress->text.empty())
+      task.progress(progress->text);
     if (std::holds_alternative<RunnerHello>(*message))
       throw RunnerCrash(absl::StrCat(Named(), " broke the protocol: a second hello"));
     auto* result = std::get_if<RunnerResult>(&*message);

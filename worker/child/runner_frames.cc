@@ -156,7 +156,12 @@ absl::StatusOr<RunnerMessage> ReadRunnerMessage(std::string_view header) {
   if (!fields.status().ok()) return fields.status();
   if (type == "hello") return ReadHello(object);
   if (type == "result") return ReadResult(object);
-  if (type == "progress") return RunnerProgress{};
+  if (type == "progress") {
+    RunnerProgress progress;
+    fields.Text("text", progress.text, false);
+    if (!fields.status().ok()) return fields.status();
+    return progress;
+  }
   if (type == "log") {
     RunnerLog log{"info", ""};
     Fields log_fields(object, "log");

@@ -52,7 +52,9 @@ struct RunnerLog {
   std::string level;
   std::string text;
 };
-struct RunnerProgress {};  // nobody listens yet
+struct RunnerProgress {
+  std::string text;  // empty: nothing is said
+};
 using RunnerMessage = std::variant<RunnerHello, RunnerResult, RunnerLog, RunnerProgress>;
 
 // What a runner said. The error names the field at fault; unknown fields are passed over.

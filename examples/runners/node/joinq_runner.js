@@ -34,12 +34,14 @@ function task(name, handler, { raw = false } = {}) {
   handlers.set(name, { handler, raw });
 }
 
-// The running task: id, attempt, epoch, sequence, queue, handler, content_type, deadline_ms, and
+// The running task: id, attempt, epoch, sequence, queue, handler, content_type, deadline_ms, headers, and
 // `signal`, an AbortSignal whose reason is 'soft_time_limit' or 'cancelled' when the task should end.
 const current = () => running;
 
 const log = (text, level = 'info') => send({ type: 'log', level, text: String(text) });
-const progress = (done, total) => send({ type: 'progress', id: running?.id, done, total });
+// How far the task is, for `joinq task show`: a text, or a number out of another.
+const progress = (done, total) =>
+  send({ type: 'progress', id: running?.id, text: total === undefined ? String(done) : `${done}/${total}` });
 
 function send(header, payload = Buffer.alloc(0)) {
   // Half surrogate pairs would be escaped, and are no text.

@@ -66,7 +66,7 @@ def task(name=None, raw=False):
 
 
 def current():
-    """The running task: a dict with id, attempt, epoch, sequence, queue, handler, content_type, deadline_ms."""
+    """The running task: a dict with id, attempt, epoch, sequence, queue, handler, content_type, headers, deadline_ms."""
     return _current
 
 
@@ -76,7 +76,9 @@ def log(text, level="info"):
 
 
 def progress(done, total=None):
-    _send({"type": "progress", "id": _current["id"], "done": done, "total": total})
+    """How far the task is, for `joinq task show`: a text, or a number out of another."""
+    text = str(done) if total is None else f"{done}/{total}"
+    _send({"type": "progress", "id": _current["id"], "text": text})
 
 
 def _send(header, payload=b""):
