@@ -47,17 +47,19 @@ bool Daemon::DrainOutput(Child& child) {
     const uint64_t running = page.begun.load(std::memory_order_acquire);
     const ssize_t got = read(child.output.native_handle(), scratch_.data(), kPipeBytes);
     if (got < 0 && errno == EINTR) continue;
+    const auto keep = [&](uint64_t number, std::string_view text) {
+      mutex_.AssertHeld();
+      KeepOutput(child, number, text);
+    };
     if (got == 0) {  // nobody can write any more
+      child.splitter.Finish(running, keep);
       boost::system::error_code ignored;
       child.output.close(ignored);
     }
     if (got <= 0) return false;
     total += static_cast<size_t>(got);
     child.splitter.Feed(page.output_key, {scratch_.data(), static_cast<size_t>(got)}, running,
-                        [&](uint64_t number, std::string_view text) {
-                          mutex_.AssertHeld();
-                          KeepOutput(child, number, text);
-                        });
+                        page.begun.load(std::memory_order_acquire), keep);
   }
   return true;
 }

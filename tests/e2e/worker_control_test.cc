@@ -20,7 +20,7 @@ class WorkerControl : public ::testing::Test {
   }
   Finished Cli(std::vector<std::string> words) {
     words.insert(words.begin(), "joinq");
-    words.insert(words.end(), {"--broker", broker_.url()});
+    words.insert(words.end(), {"--url", broker_.url()});
     return RunProgram(words);
   }
   // Puts tasks and waits for the results.

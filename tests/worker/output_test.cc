@@ -11,6 +11,7 @@ namespace joinq {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::Pair;
 
 TEST(OutputStoreTest, KeepsTheEndOfEachTaskAndForgetsTheLeastRecentlyWritten) {
@@ -51,7 +52,7 @@ std::vector<std::pair<uint64_t, std::string>> Joined(const std::string& stream, 
   std::vector<std::pair<uint64_t, std::string>> pieces;
   for (size_t at = 0; at < stream.size();) {
     const size_t size = std::min<size_t>(stream.size() - at, 1 + random() % 30);
-    splitter.Feed(key, std::string_view(stream).substr(at, size), running,
+    splitter.Feed(key, std::string_view(stream).substr(at, size), running, running,
                   [&](uint64_t number, std::string_view text) {
                     if (pieces.empty() || pieces.back().first != number) pieces.emplace_back(number, "");
                     pieces.back().second += text;
@@ -70,13 +71,29 @@ TEST(OutputSplitterTest, MarksSayWhoseIsWhat) {
   };
   OutputSplitter splitter;
   std::vector<std::pair<uint64_t, std::string>> pieces;
-  splitter.Feed(key, "one" + mark(1) + "two" + mark(2) + mark(3) + "four", 4,
+  splitter.Feed(key, "one" + mark(1) + "two" + mark(2) + mark(3) + "four", 4, 4,
                 [&](uint64_t number, std::string_view text) { pieces.emplace_back(number, text); });
   EXPECT_THAT(pieces, ElementsAre(Pair(1, "one"), Pair(2, "two"), Pair(4, "four")));
   pieces.clear();
-  splitter.Feed(key, "five" + mark(5) + "six", 5,
+  splitter.Feed(key, "five" + mark(5) + "six", 5, 5,
                 [&](uint64_t number, std::string_view text) { pieces.emplace_back(number, text); });
   EXPECT_THAT(pieces, ElementsAre(Pair(5, "five"), Pair(6, "six"))) << "5 ended before the read";
+}
+
+TEST(OutputSplitterTest, WhatWasReadWhileTasksChangedWaitsForItsMark) {
+  OutputKey key{};
+  std::memcpy(key.data(), "aab-the-key-0123", key.size());
+  OutputSplitter splitter;
+  std::vector<std::pair<uint64_t, std::string>> pieces;
+  const auto take = [&](uint64_t number, std::string_view text) { pieces.emplace_back(number, text); };
+  splitter.Feed(key, "whose?", 7, 8, take);
+  EXPECT_THAT(pieces, IsEmpty());
+  const OutputMark mark{key, 8};
+  splitter.Feed(key, std::string_view(reinterpret_cast<const char*>(&mark), sizeof mark), 8, 8, take);
+  EXPECT_THAT(pieces, ElementsAre(Pair(8, "whose?")));
+  splitter.Feed(key, "the last", 9, 10, take);
+  splitter.Finish(10, take);
+  EXPECT_THAT(pieces, ElementsAre(Pair(8, "whose?"), Pair(10, "the last")));
 }
 
 TEST(OutputSplitterTest, NothingIsLostHoweverItIsCut) {

@@ -112,7 +112,8 @@ class Child {
       CallHandler(frame, result);
       if (__fpending(stdout) > 0) fflush(stdout);
       const uint64_t end_ns = NowNs();
-      if (output_pipe_ >= 0 && end_ns - now_ns_ > kWriteNsMin) MarkOutput();
+      const bool failed = result.header.verdict == ResultVerdict::kFailed;
+      if (output_pipe_ >= 0 && (failed || end_ns - now_ns_ > kWriteNsMin)) MarkOutput(failed);
       const uint64_t service_us = (end_ns - now_ns_) / 1000;
       result.header.service_us =
           static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
@@ -198,10 +199,11 @@ class Child {
   }
 
   // So that the daemon can tell what this task wrote from what the next one will. If
-  // it has read all there is, it knows already.
-  void MarkOutput() const {
+  // it has read all there is, it most likely knows already; but the words of a task that
+  // failed go with its error, and must be its own.
+  void MarkOutput(bool failed) const {
     int unread = 0;
-    if (ioctl(output_pipe_, FIONREAD, &unread) != 0 || unread == 0) return;
+    if (ioctl(output_pipe_, FIONREAD, &unread) != 0 || (unread == 0 && !failed)) return;
     const OutputMark mark{page_.output_key, number_};
     while (write(output_pipe_, &mark, sizeof mark) < 0 && errno == EINTR) {
     }

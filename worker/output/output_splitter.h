@@ -26,10 +26,12 @@ static_assert(sizeof(OutputMark) == 24);
 
 class OutputSplitter {
  public:
-  // Calls take(number, text) for each piece of `data`, in order. `running` is
-  // the frame that ran just before it was read. May hold back the beginning of a mark.
+  // Calls take(number, text) for each piece of `data`, in order. `before` is the frame
+  // that ran just before it was read, `after` the one just after. May hold back the
+  // beginning of a mark, and what another frame may have written that began meanwhile:
+  // until its mark comes, or more output.
   template <typename Take>
-  void Feed(const OutputKey& key, std::string_view data, uint64_t running, Take take) {
+  void Feed(const OutputKey& key, std::string_view data, uint64_t before, uint64_t after, Take take) {
     if (!held_.empty()) {
       held_.append(data);
       data = held_;
@@ -38,9 +40,10 @@ class OutputSplitter {
     for (;;) {
       const size_t at = FindMark(key, rest);
       if (at == rest.npos || rest.size() - at < sizeof(OutputMark)) {
-        const std::string_view text = rest.substr(0, at);
-        const std::string held(at == rest.npos ? std::string_view() : rest.substr(at));
-        if (!text.empty()) take(std::max(running, next_), text);
+        const bool unsure = before != after && rest.size() < kHeldBytesMax;
+        const std::string_view text = unsure ? std::string_view() : rest.substr(0, at);
+        const std::string held(unsure ? rest : at == rest.npos ? std::string_view() : rest.substr(at));
+        if (!text.empty()) take(std::max(after, next_), text);
         held_ = held;
         return;
       }
@@ -51,8 +54,15 @@ class OutputSplitter {
       rest.remove_prefix(at + sizeof(OutputMark));
     }
   }
+  // No more comes: what was held back is of the last frame.
+  template <typename Take>
+  void Finish(uint64_t last, Take take) {
+    if (!held_.empty()) take(std::max(last, next_), std::string_view(held_));
+    held_.clear();
+  }
 
  private:
+  static constexpr size_t kHeldBytesMax = 64 << 10;
   // Where a mark begins, or could begin if more came.
   static size_t FindMark(const OutputKey& key, std::string_view text) {
     const std::string_view whole(key.data(), key.size());
