@@ -28,6 +28,8 @@ WorkerProcess::WorkerProcess(std::vector<std::string> arguments, std::vector<std
   for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
   envp.push_back(nullptr);
   errors_ = memfd_create("stderr", MFD_CLOEXEC);
+  // Several processes write; without this, one may overwrite what another writes just then.
+  fcntl(errors_, F_SETFL, O_APPEND);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, errors_, 2);
