@@ -9,7 +9,7 @@ namespace {
 
 std::string Encoded(const TaskFrame& frame) {
   std::string out;
-  EncodeTask(frame.header, frame.content_type, frame.payload, out);
+  EncodeTask(frame.header, frame.content_type, frame.headers, frame.payload, out);
   return out;
 }
 
@@ -29,6 +29,15 @@ void CheckRoundTrip(const Frame& frame, Parse (*take)(std::string_view&, Frame&)
   if (again.content_type != frame.content_type || again.payload != frame.payload) std::abort();
 }
 
+// As a child reads them: what is left over is left alone.
+void CheckHeaders(const TaskFrame& frame) {
+  std::string_view block = frame.headers, name, value;
+  std::string again;
+  while (TakeHeaderPair(block, name, value)) AppendHeaderPair(name, value, again);
+  if (std::string_view(again) != frame.headers.substr(0, again.size())) std::abort();
+}
+void CheckHeaders(const ResultFrame&) {}
+
 // Takes frames off `in` until it cannot; each must come from inside the input.
 template <typename Frame>
 void TakeAll(std::string_view in, Parse (*take)(std::string_view&, Frame&)) {
@@ -46,6 +55,7 @@ void TakeAll(std::string_view in, Parse (*take)(std::string_view&, Frame&)) {
       std::abort();
     }
     CheckRoundTrip(frame, take);
+    CheckHeaders(frame);
   }
 }
 
@@ -53,12 +63,17 @@ std::vector<std::string> Seeds() {
   TaskHeader task{};
   task.task_id = 7;
   std::string frame;
-  EncodeTask(task, "application/json", "", "[1,2]", frame);
+  std::string headers;
+  AppendHeaderPair("tenant", "a", headers);
+  AppendHeaderPair("", "nameless", headers);
+  task.header_count = 2;
+  EncodeTask(task, "application/json", headers, "[1,2]", frame);
   ResultFrame result{};
   result.header.type = FrameType::kResult;
   result.header.verdict = ResultVerdict::kFailed;
   result.message = "no";
   result.detail = "why";
+  result.follow_ups = "more";
   result.payload = "{}";
   const std::string whole = Encoded(result);
   ResultFrame ready{};
