@@ -99,13 +99,14 @@ uint64_t Broker::AheadBytesMax() const {
 void Broker::Dispatch(Queue* queue) {
   std::vector<Queue*> others;  // that a get of several queues may have made room in
   for (;;) {
-    while (!queue->gets.empty() && NextReady(queue) != nullptr) {
+    while (!queue->gets.empty() && (chosen_ = NextReady(queue)) != nullptr) {
       Waiter waiter = waiters_.Take(queue->gets.front());
       for (const WeightedQueue& each : waiter.queues) {
         if (each.queue != queue) others.push_back(each.queue);
       }
-      ServeGet(waiter);
+      ServeGet(waiter);  // at least this one: what else it looks at must not push it out
     }
+    chosen_ = nullptr;
     size_t idle = 0;
     while (idle < queue->workers.size()) {
       if (queue->next_worker >= queue->workers.size()) queue->next_worker = 0;
