@@ -34,25 +34,23 @@ void Broker::RunSweeps() {
     Sweep sweep = std::move(sweeps_.front());
     sweeps_.pop_front();
     bool more = true;
-    while (more && steps < end) {
+    for (; steps < end && more; ++steps) {
       more = sweep.left > 0 && Step(&sweep, &steps);
       if (!more) break;
       --sweep.left;
       ++sweep.done;
-      ++steps;
     }
-    Queue* queue = sweep.queue;
+    Queue* const queue = sweep.queue;
+    if (!more && sweep.kind == SweepKind::kDelete) {
+      RemoveQueue(queue);
+    } else {
+      Dispatch(queue);  // whoever waits does not wait for the end of all this
+    }
     if (more) {
       sweeps_.push_back(std::move(sweep));
-    } else if (sweep.kind == SweepKind::kDelete) {
-      RemoveQueue(queue);
-      queue = nullptr;
-      AnswerSweep(sweep, absl::OkStatus());
     } else {
       AnswerSweep(sweep, absl::OkStatus());
     }
-    // Whoever waits does not wait for the end of all this.
-    if (queue != nullptr) Dispatch(queue);
   }
 }
 

@@ -21,6 +21,14 @@ class Sweep : public ::testing::Test {
   void PutMany(int count) {
     for (int i = 0; i < count; ++i) core_.Put("q", std::to_string(i));
   }
+  void BuryMany(int count) {
+    PutSpec spec = core_.Spec("q");
+    spec.policy.max_attempts = 1;
+    for (int i = 0; i < count; ++i) {
+      core_.Put(spec, "x");
+      EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
+    }
+  }
   // Rounds until `caller` has its answer: how many.
   int RoundsUntilAnswered(CallerId caller, Reply* answer) {
     for (int rounds = 1; rounds < 100; ++rounds) {
@@ -90,12 +98,7 @@ TEST_F(Sweep, WhatIsPutMeanwhileStaysAndNothingOlderDoes) {
 }
 
 TEST_F(Sweep, WhoeverWaitsIsServedMeanwhile) {
-  PutSpec spec = core_.Spec("q");
-  spec.policy.max_attempts = 1;
-  for (int i = 0; i < 20; ++i) {
-    core_.Put(spec, "x");
-    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
-  }
+  BuryMany(20);
   core_.Do([](Broker& broker) { broker.Get(CallerId{5}, "q", GetSpec{}); });
   auto effects = core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 0); });
   EXPECT_EQ(ReplyTo(effects, kCaller), nullptr);
@@ -103,12 +106,7 @@ TEST_F(Sweep, WhoeverWaitsIsServedMeanwhile) {
 }
 
 TEST_F(Sweep, ARetryEndsWhenTheQueueIsClosed) {
-  PutSpec spec = core_.Spec("q");
-  spec.policy.max_attempts = 1;
-  for (int i = 0; i < 20; ++i) {
-    core_.Put(spec, "x");
-    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
-  }
+  BuryMany(20);
   core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 0); });
   const uint64_t ready = core_.Stats("q").ready;
   ASSERT_LT(ready, 20u);
@@ -218,12 +216,7 @@ TEST_F(Sweep, ARestartGoesOnWithADeletion) {
 }
 
 TEST_F(Sweep, DeadTasksGoBackToWorkRoundByRound) {
-  PutSpec spec = core_.Spec("q");
-  spec.policy.max_attempts = 1;
-  for (int i = 0; i < 20; ++i) {
-    core_.Put(spec, "x");
-    EXPECT_TRUE(core_.Fail("q", core_.Get("q")[0]).ok());
-  }
+  BuryMany(20);
   ASSERT_EQ(core_.Stats("q").dead_kept, 20u);
   core_.Do([](Broker& broker) { broker.RetryDead(kCaller, "q", 15); });
   Reply answer;

@@ -354,13 +354,7 @@ struct BadRunner {
 class WorkerBadRunnerTest : public ::testing::TestWithParam<BadRunner> {};
 
 TEST_P(WorkerBadRunnerTest, IsRefusedInOneLine) {
-  WorkerProcess worker(GetParam().arguments);
-  const int status = worker.WaitEnd();
-  const std::string errors = worker.Errors();
-  ASSERT_TRUE(WIFEXITED(status)) << errors;
-  EXPECT_EQ(WEXITSTATUS(status), 2) << errors;
-  EXPECT_THAT(errors, HasSubstr(GetParam().message));
-  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
+  ExpectRefused(GetParam().arguments, GetParam().message);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -1,6 +1,7 @@
 #include "tests/worker/worker_process.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
@@ -71,6 +73,17 @@ std::string WorkerProcess::Errors() {
   const ssize_t got = pread(errors_, text.data(), text.size(), 0);
   text.resize(got < 0 ? 0 : static_cast<size_t>(got));
   return text;
+}
+
+void ExpectRefused(const std::vector<std::string>& arguments, const std::string& message) {
+  WorkerProcess worker(arguments);
+  const int status = worker.WaitEnd();
+  const std::string errors = worker.Errors();
+  ASSERT_TRUE(WIFEXITED(status)) << errors;
+  EXPECT_EQ(WEXITSTATUS(status), 2) << errors;
+  EXPECT_NE(errors.find(message), std::string::npos) << errors;
+  EXPECT_TRUE(errors.starts_with("joinq-worker: ")) << errors;
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
 }
 
 std::vector<pid_t> ChildrenOf(pid_t parent) {

@@ -32,6 +32,9 @@ class WorkerProcess {
   int errors_ = -1;
 };
 
+// A worker with these arguments ends with status 2 and one line that says `message`.
+void ExpectRefused(const std::vector<std::string>& arguments, const std::string& message);
+
 // Processes with this parent, oldest first.
 std::vector<pid_t> ChildrenOf(pid_t parent);
 // The state letter of a process ("R", "Z", ...), or 0 if there is none.

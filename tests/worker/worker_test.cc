@@ -371,14 +371,7 @@ struct BadInput {
 class WorkerBadInputTest : public ::testing::TestWithParam<BadInput> {};
 
 TEST_P(WorkerBadInputTest, IsRefusedInOneLine) {
-  WorkerProcess worker(GetParam().arguments);
-  const int status = worker.WaitEnd();
-  const std::string errors = worker.Errors();
-  ASSERT_TRUE(WIFEXITED(status)) << errors;
-  EXPECT_EQ(WEXITSTATUS(status), 2) << errors;
-  EXPECT_THAT(errors, HasSubstr(GetParam().message));
-  EXPECT_TRUE(errors.starts_with("joinq-worker: ")) << errors;
-  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
+  ExpectRefused(GetParam().arguments, GetParam().message);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -16,17 +15,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "worker/child/program.h"
 #include "worker/child/task_signals.h"
 #include "worker/limits.h"
 #include "worker/process/pidfd.h"
-#include "worker/process/unique_fd.h"
 
 namespace joinq {
 namespace {
-
-[[noreturn]] void ThrowErrno(std::string_view what, int error) {
-  throw HandlerError(absl::StrCat(std::string(what), ": ", strerror(error)));
-}
 
 struct Pipe {
   Pipe() {
@@ -38,10 +33,6 @@ struct Pipe {
   UniqueFd read;
   UniqueFd write;
 };
-
-void SetNonBlocking(const UniqueFd& fd) {
-  fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
-}
 
 // One run of a program. Reaps it on every way out.
 class Run {
@@ -98,35 +89,14 @@ class Run {
                     : '_';
       variables.push_back(absl::StrCat(name, "=", std::string(header.value)));
     }
-    std::vector<char*> argv, envp;
-    for (const auto& arg : spec.argv) argv.push_back(const_cast<char*>(arg.c_str()));
-    argv.push_back(nullptr);
-    for (auto& variable : variables) envp.push_back(variable.data());
-    for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
-    envp.push_back(nullptr);
-
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in.read.get(), 0);
     posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
     posix_spawn_file_actions_adddup2(&actions, error.write.get(), 2);
     posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    pid_t pid = -1;
-    const int failed =
-        posix_spawn(&pid, spec.program.c_str(), &actions, &attributes, argv.data(), envp.data());
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    if (failed != 0) ThrowErrno(absl::StrCat("cannot run ", spec.program), failed);
-    pid_ = pid;
-    pidfd_ = OpenPidfd(pid);
+    pid_ = StartProgram(spec.program, spec.argv, variables, &actions);
+    pidfd_ = OpenPidfd(pid_);
     if (!pidfd_.valid()) ThrowErrno("pidfd_open", errno);
     in_ = std::move(in.write);
     out_ = std::move(out.read);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -15,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "joinq/worker.h"
+#include "worker/child/program.h"
 #include "worker/process/pidfd.h"
 
 namespace joinq {
@@ -25,10 +25,6 @@ constexpr int kClearOfThose = 8;
 constexpr size_t kReadBytes = 64 << 10;
 // The pipes of a process that ends are closed just before it is seen to have ended.
 constexpr auto kEndAfterClose = std::chrono::seconds(1);
-
-[[noreturn]] void ThrowErrno(const std::string& what, int error) {
-  throw HandlerError(absl::StrCat(what, ": ", strerror(error)));
-}
 
 // A pipe whose ends, in this process, are not where the program's shall be.
 void MakePipe(UniqueFd& read, UniqueFd& write) {
@@ -44,41 +40,17 @@ void MakePipe(UniqueFd& read, UniqueFd& write) {
   write = std::move(ends[1]);
 }
 
-void SetNonBlocking(const UniqueFd& fd) {
-  fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
-}
-
 pid_t Spawn(const RunnerSpec& spec, int in, int out) {
   std::vector<std::string> variables{absl::StrCat("JOINQ_RUNNER_PROTOCOL=", kRunnerProtocol),
                                      absl::StrCat("JOINQ_RUNNER_IN=", kRunnerIn),
                                      absl::StrCat("JOINQ_RUNNER_OUT=", kRunnerOut)};
-  std::vector<char*> argv, envp;
-  for (const auto& arg : spec.argv) argv.push_back(const_cast<char*>(arg.c_str()));
-  argv.push_back(nullptr);
-  for (auto& variable : variables) envp.push_back(variable.data());
-  for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
-  envp.push_back(nullptr);
-
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, in, kRunnerIn);
   posix_spawn_file_actions_adddup2(&actions, out, kRunnerOut);
   posix_spawn_file_actions_addclosefrom_np(&actions, kRunnerOut + 1);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t all, none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-  pid_t pid = -1;
-  const int failed = posix_spawn(&pid, spec.program.c_str(), &actions, &attributes, argv.data(), envp.data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) ThrowErrno(absl::StrCat("cannot run ", spec.program), failed);
-  return pid;
+  return StartProgram(spec.program, spec.argv, variables, &actions);
 }
 
 }  // namespace
