@@ -2,6 +2,7 @@
 #include "worker/daemon.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 
 #include "absl/strings/str_join.h"
 #include "spdlog/spdlog.h"
+#include "worker/process/offspring.h"
+#include "worker/text.h"
 
 namespace joinq {
 namespace {
@@ -43,8 +46,9 @@ PoolLimits LimitsOf(const WorkerOptions& options) {
 
 }  // namespace
 
-Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel)
+Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel)
     : slot(slot),
+      brood(std::move(brood)),
       channel(std::move(channel)),
       readable(io, dup(this->channel.fd())),
       output(io),
@@ -54,43 +58,62 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, ChildChannel ch
   if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
 }
 
-Daemon::Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers)
+Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote)
     : options_(options),
-      handlers_(std::move(handlers)),
       worker_id_(RandomId()),
-      zygote_(std::move(zygote)),
-      zygote_readable_(io_, dup(zygote_.control_fd())),
+      keeper_(std::move(keeper)),
+      keeper_readable_(io_, dup(keeper_.control_fd())),
+      brood_(std::make_shared<Brood>(io_, std::move(zygote.zygote))),
       signals_(io_),
       watch_timer_(io_),
       beat_timer_(io_),
       deadline_timer_(io_),
+      start_timer_(io_),
+      window_timer_(io_),
       respawn_(worker_id_),
       scratch_(kScratchBytes),
       oom_kills_(OomKills()),
       pool_(LimitsOf(options)),
+      size_(options.autoscale_min == 0 ? 1 : options.autoscale_min, options.concurrency,
+            options.autoscale_min > 0),
       children_(options.concurrency),
+      places_(options.concurrency),
       watch_(options.concurrency + 1),
-      handler_index_(IndexOf(handlers_)),
       queue_index_(IndexOf(options.queues)),
       link_(std::make_unique<Link>(options.broker, mutex_, *this)) {
-  SetTimeLimits();
+  absl::MutexLock lock(&mutex_);
+  NameHandlers(*brood_, zygote.handlers);
 }
 
 Daemon::~Daemon() = default;
 
 int Daemon::Run() {
+  // Should the keeper die, what it has kept falls to this process.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   WatchSignals();
-  WatchZygote();
-  for (uint32_t slot = options_.concurrency; slot-- > 0;) to_spawn_.push_back(slot);
-  StartSpawns();
+  WatchKeeper();
+  WatchZygote(brood_);
+  StartChildren();
+  if (options_.autoscale_min > 0) EndWindow();
   link_->Start();
   Beat();
   io_.run();
   // In reverse: no more deliveries, then no more children.
   link_->Stop();
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const BroodPtr& brood : {std::exchange(brood_, nullptr), std::exchange(loading_, nullptr)}) {
+      if (brood) Close(*brood);
+    }
+    // Old zygotes that still had children.
+    for (const auto& place : places_) {
+      if (place.brood) Close(*place.brood);
+    }
+  }
   boost::system::error_code ignored;
-  zygote_readable_.close(ignored);  // a duplicate: it would keep the zygote waiting
-  zygote_.Stop();
+  keeper_readable_.close(ignored);  // a duplicate: it would keep the keeper waiting
+  keeper_.Stop();
+  EndOffspring([](pid_t) { return false; });
   spdlog::info("stopped");
   return exit_status_;
 }
@@ -119,8 +142,8 @@ void Daemon::OnSignal(int number) {
     case SIGUSR1:
       return LogState();
     case SIGHUP:
-      spdlog::info("HUP: nothing to reload; restart the worker to load changed modules");
-      return;
+      spdlog::info("HUP: loading modules anew");
+      return Reload();
     case SIGQUIT:
       return Hurry("QUIT");
     default: {
@@ -137,12 +160,14 @@ void Daemon::OnSignal(int number) {
 void Daemon::LogState() {
   absl::MutexLock lock(&mutex_);
   spdlog::info(
-      "state: {} {}; children {} ready, {} busy; tasks {} in hand, {} waiting, {} asked for (aim {}); mean "
+      "state: {} {}; children {} ready, {} busy, {} at most, {} processes; tasks {} in hand, {} waiting, {} "
+      "asked for (aim {}); mean "
       "service "
       "{:.1f} us; {} done, {} failed, {} child deaths; {} completions not acknowledged",
       options_.name, link_->connected() ? "connected" : "not connected", pool_.ready_children(),
-      pool_.busy_children(), pool_.in_hand(), pool_.waiting(), pool_.outstanding(), pool_.credit_target(),
-      pool_.mean_service_us(), done_total_, failed_total_, child_deaths_total_, link_->pending_completions());
+      pool_.busy_children(), size_.most(), processes_, pool_.in_hand(), pool_.waiting(), pool_.outstanding(),
+      pool_.credit_target(), pool_.mean_service_us(), done_total_, failed_total_, child_deaths_total_,
+      link_->pending_completions());
 }
 
 void Daemon::Beat() {
@@ -151,6 +176,7 @@ void Daemon::Beat() {
     absl::MutexLock lock(&mutex_);
     beat_ms = beat_ms_;
     link_->CheckWelcome();
+    CheckTrouble();
     if (link_->connected()) {
       auto& status = link_->AddStatus();
       status.set_busy(pool_.busy_children());
@@ -159,6 +185,10 @@ void Daemon::Beat() {
       status.set_done_total(done_total_);
       status.set_failed_total(failed_total_);
       status.set_child_deaths_total(child_deaths_total_);
+      status.set_concurrency(size_.most());
+      status.set_concurrency_min(options_.autoscale_min > 0 ? size_.least() : 0);
+      status.set_processes(processes_);
+      status.set_trouble(OneLine(trouble_));
       link_->Flush();
     }
   }
@@ -173,9 +203,11 @@ void Daemon::OnHello(v1::WorkerHello& hello) {
   hello.set_name(options_.name);
   hello.set_host(options_.host);
   hello.set_pid(static_cast<uint32_t>(getpid()));
-  hello.set_concurrency(options_.concurrency);
+  hello.set_concurrency(size_.most());
   for (const auto& queue : options_.queues) hello.add_queues(queue);
-  for (const auto& handler : handlers_) hello.add_handlers(handler);
+  for (const auto& handler : handlers_) {
+    if (handler_index_.contains(handler)) hello.add_handlers(handler);
+  }
   hello.set_paused(paused_);
   for (Pool::Ticket ticket : pool_.InHand()) {
     const auto& task = pool_.task(ticket);
@@ -211,10 +243,10 @@ void Daemon::OnClosed() {
 }
 
 void Daemon::SayServing() {
-  if (said_serving_ || !link_->connected() || pool_.ready_children() < options_.concurrency) return;
+  if (said_serving_ || !link_->connected() || pool_.ready_children() < size_.least()) return;
   said_serving_ = true;
-  spdlog::info("serving queues {} at {} with {} children as \"{}\"", absl::StrJoin(options_.queues, ","),
-               options_.broker.ToString(), pool_.ready_children(), options_.name);
+  spdlog::info("serving queues {} at {} with up to {} children as \"{}\"",
+               absl::StrJoin(options_.queues, ","), options_.broker.ToString(), size_.most(), options_.name);
 }
 
 void Daemon::StartDrain(const char* why) {
@@ -228,7 +260,7 @@ void Daemon::StartDrain(const char* why) {
   for (const auto& child : children_) {
     if (child) Recall(child);
   }
-  Release(pool_.TakeWaiting(0));
+  Release(pool_.TakeWaiting());
   link_->Flush();
   deadline_timer_.expires_after(milliseconds(options_.drain_timeout_ms));
   deadline_timer_.async_wait([this](boost::system::error_code error) {
@@ -246,7 +278,7 @@ void Daemon::SetPaused(bool paused) {
   for (const auto& child : children_) {
     if (child) Recall(child);
   }
-  Release(pool_.TakeWaiting(0));
+  Release(pool_.TakeWaiting());
 }
 
 void Daemon::Hurry(const char* why) {
@@ -257,9 +289,11 @@ void Daemon::Hurry(const char* why) {
   pool_.SetPaused(true);
   pool_.VoidCredit();
   link_->SetDraining();
-  Release(pool_.TakeWaiting(0));
+  Release(pool_.TakeWaiting());
   // What runs is released as the deaths are reported.
-  zygote_.KillAll().IgnoreError();
+  for (const auto& child : children_) {
+    if (child) child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
+  }
   link_->Flush();
   deadline_timer_.expires_after(kHurryTime);
   deadline_timer_.async_wait([this](boost::system::error_code error) {

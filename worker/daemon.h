@@ -29,29 +29,57 @@
 #include "worker/output/output_splitter.h"
 #include "worker/output/output_store.h"
 #include "worker/pool/pool.h"
+#include "worker/pool/pool_size.h"
 #include "worker/pool/respawn.h"
 #include "worker/pool/watch_times.h"
 #include "worker/process/child_channel.h"
 #include "worker/process/death.h"
+#include "worker/process/keeper.h"
 #include "worker/process/zygote.h"
 
 namespace joinq {
 
+struct ResultFrame;
+
 class Daemon : public LinkEvents {
  public:
-  Daemon(const WorkerOptions& options, Zygote zygote, std::vector<std::string> handlers);
+  // `zygote` is the first one of `keeper`.
+  Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote);
   ~Daemon() override;
 
-  // Serves until told to stop; returns the exit status: 0, or 1 if the zygote died.
+  // Serves until told to stop; returns the exit status: 0, or 1 if the keeper died.
   int Run();
 
  private:
+  // A zygote and the children it has forked. A newer one takes its place when modules
+  // are loaded anew; it ends with the last of its children.
+  struct Brood {
+    Brood(boost::asio::io_context& io, Zygote zygote);
+    Zygote zygote;
+    boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
+    ZygoteStart start;                               // until it serves
+    uint32_t children = 0;                           // alive or starting
+  };
+  using BroodPtr = std::shared_ptr<Brood>;
   // Why a child is ended.
-  enum class EndReason : uint8_t { kNo, kCancelled, kTimeLimit, kClosedChannel, kBrokeProtocol, kRecycled };
+  enum class EndReason : uint8_t {
+    kNo,
+    kCancelled,
+    kTimeLimit,
+    kDeadline,
+    kClosedChannel,
+    kBrokeProtocol,
+    kSlowStart,
+    kRecycled
+  };
   struct Child {
-    Child(boost::asio::io_context& io, uint32_t slot, ChildChannel channel);
+    Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel);
     const uint32_t slot;
+    const BroodPtr brood;
     ChildChannel channel;
+    bool single = false;                             // made for one task
+    std::string answer;                              // of such a one: its result frame, until it has ended
+    std::string start_error;                         // why it will never be ready
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
     boost::asio::posix::stream_descriptor output;    // what it writes; not open if that is inherited
     boost::asio::steady_timer output_timer;
@@ -71,6 +99,7 @@ class Daemon : public LinkEvents {
     bool waiting_writable = false;
   };
   using ChildPtr = std::shared_ptr<Child>;
+  static constexpr auto kHealthyLife = std::chrono::seconds(1);  // a longer one was no failed start
   enum class Phase { kRunning, kDraining, kHurrying, kClosing };
 
   // LinkEvents, on the link's thread, with mutex_ held.
@@ -98,24 +127,65 @@ class Daemon : public LinkEvents {
   void Fail(v1::Completion& completion, v1::FailureKind kind, std::string message, std::string detail,
             bool final) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Children (Asio thread).
-  void WatchZygote();
-  void OnZygoteReadable();
-  void OnZygoteGone();
-  void StartSpawns();
-  void OnSpawned(SpawnedChild spawned);
+  // The keeper and its zygotes (Asio thread).
+  void WatchKeeper();
+  void OnKeeperReadable();
+  void OnKeeperGone();
+  void WatchZygote(const BroodPtr& brood);
+  void OnZygoteReadable(const BroodPtr& brood);
+  void OnZygoteGone(const BroodPtr& brood);
+  // Asks for a new zygote, which takes the other's place when it serves.
+  void Reload();
+  void OnLoading(const BroodPtr& brood);
+  void EndLoading(const absl::Status& error);
+  void Serve(const BroodPtr& brood);
+  // Gives the zygote's handlers their indices; false if there are too many.
+  bool NameHandlers(Brood& brood, const std::vector<std::string>& names)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LetGo(const BroodPtr& brood) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Close(Brood& brood);
+  // Everything of these children ends; what they ran goes back at no cost.
+  void BuryAll(const BroodPtr& brood) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // How many children there are (Asio thread, unless said otherwise).
+  // Starts what tasks wait for. Either thread.
+  void WantChildren() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t ChildrenToStart() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t ProcessesToStart() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartChildren();
+  void StartChild(bool single) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t FreeSlot() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FreeUp(uint32_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnSpawned(const BroodPtr& brood, SpawnedChild spawned);
   void OnSpawnFailed(uint32_t slot, const std::string& why);
+  void StartFailed(uint32_t slot, const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A child did some work, or died before it did any.
+  void OnStart(bool healthy, const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the trouble once a child has lived for a while.
+  void CheckTrouble() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Lets it go as soon as it has finished what it runs.
+  void Replace(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LetChildrenGo(uint32_t count, bool idle_only) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Resize(uint32_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndWindow();
+
+  // Children (Asio thread).
   void OnExited(const ZygoteReport& report);
   // The child is dead: takes its last results and closes everything.
   void Bury(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Respawn(uint32_t slot, bool healthy);
+  // For tasks that have a child of their own.
+  void StartProcess(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnProcessEnded(Child& child, const ChildEnd& end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnReady(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeAnswer(Child& child, Pool::Ticket ticket, const ResultFrame& frame, const v1::ProcessInfo* process)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WatchReadable(const ChildPtr& child);
   void WatchWritable(const ChildPtr& child);
   void OnReadable(const ChildPtr& child);
   // Runs through the whole frames of the child's input.
   void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What becomes of the task that a child ran when it died.
-  void JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end)
+  void JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end, const v1::ProcessInfo* process)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Output (Asio thread).
@@ -139,11 +209,11 @@ class Daemon : public LinkEvents {
   static void AddFollowUps(std::string_view bytes, v1::Completion& completion);
 
   // Time (see watch_times.h): looks at children that may be stuck or past a limit. Either thread.
-  void SetTimeLimits();
+  void HoldTo(TimeLimit limit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // After frames were sent to a child; `now` is read once, when 0.
   void WatchSent(uint32_t slot, uint64_t& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WatchWaiting(uint64_t& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void WantLook(uint32_t slot, uint64_t at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WantLook(uint32_t what, uint64_t at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Asio thread, down to the end of the ends. Looks return the time of the next one.
   void ArmWatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Look();
@@ -151,7 +221,7 @@ class Daemon : public LinkEvents {
   uint64_t LookAtWaiting(uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint64_t start, uint64_t now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail)
+  v1::Completion& FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Ends of children by our own hand.
@@ -180,18 +250,21 @@ class Daemon : public LinkEvents {
   void SayServing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WorkerOptions options_;
-  const std::vector<std::string> handlers_;
   const uint64_t worker_id_;
   boost::asio::io_context io_;
-  Zygote zygote_;
-  boost::asio::posix::stream_descriptor zygote_readable_;
+  Keeper keeper_;
+  boost::asio::posix::stream_descriptor keeper_readable_;
+  BroodPtr brood_;    // the newest that serves; none while it is being replaced
+  BroodPtr loading_;  // takes its place next
+  bool reloading_ = false;
+  bool reload_again_ = false;
   boost::asio::signal_set signals_;
   boost::asio::steady_timer watch_timer_;
   boost::asio::steady_timer beat_timer_;
   boost::asio::steady_timer deadline_timer_;  // of the drain, then of the hurry
+  boost::asio::steady_timer start_timer_;     // no child is started before it
+  boost::asio::steady_timer window_timer_;    // of autoscaling
   RespawnPolicy respawn_;
-  std::vector<uint32_t> to_spawn_;
-  uint32_t spawning_ = 0;
   std::vector<char> scratch_;
   uint64_t last_look_ns_ = 0;
   uint64_t stalled_since_ns_ = 0;
@@ -200,12 +273,31 @@ class Daemon : public LinkEvents {
 
   absl::Mutex mutex_;
   Pool pool_ ABSL_GUARDED_BY(mutex_);
+  PoolSize size_ ABSL_GUARDED_BY(mutex_);
   std::vector<ChildPtr> children_ ABSL_GUARDED_BY(mutex_);  // by slot; changed by the Asio thread only
+  // Who has the slot: none while it is free.
+  struct Place {
+    BroodPtr brood;
+    bool single = false;
+    bool ready = false;
+  };
+  std::vector<Place> places_ ABSL_GUARDED_BY(mutex_);  // by slot
+  uint32_t alive_ ABSL_GUARDED_BY(mutex_) = 0;         // of the pool, those that start included
+  uint32_t starting_ ABSL_GUARDED_BY(mutex_) = 0;      // of these, not ready
+  uint32_t processes_ ABSL_GUARDED_BY(mutex_) = 0;     // made for one task each
+  uint32_t requested_ ABSL_GUARDED_BY(mutex_) = 0;     // of both, without an answer
+  uint32_t processes_requested_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool holding_starts_ ABSL_GUARDED_BY(mutex_) = false;  // until start_timer_
+  bool start_posted_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string trouble_ ABSL_GUARDED_BY(mutex_);
   std::vector<Pool::Assignment> assignments_ ABSL_GUARDED_BY(mutex_);
-  WatchTimes watch_ ABSL_GUARDED_BY(mutex_);  // the last one is for what waits
-  std::vector<TimeLimit> time_limits_;        // by handler; constant
-  uint64_t first_limit_ns_ = 0;               // the shortest of them; constant
-  absl::flat_hash_map<std::string, uint16_t> handler_index_;
+  WatchTimes watch_ ABSL_GUARDED_BY(mutex_);             // by slot, from 1 on; 0 is for what waits
+  uint64_t first_limit_ns_ ABSL_GUARDED_BY(mutex_) = 0;  // the shortest time limit of any task so far
+  // Every handler there ever was, by its index in task frames; those that are served now
+  // are in handler_index_.
+  std::vector<std::string> handlers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<TimeLimit> time_limits_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, uint16_t> handler_index_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, uint16_t> queue_index_;
   OutputStore outputs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> log_lines_ ABSL_GUARDED_BY(mutex_);  // to be written

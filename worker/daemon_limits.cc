@@ -26,33 +26,29 @@ uint64_t NowNs() {
 
 }  // namespace
 
-void Daemon::SetTimeLimits() {
-  for (const auto& handler : handlers_) {
-    const TimeLimit limit = options_.time_limits.Of(handler);
-    time_limits_.push_back(limit);
-    const uint64_t first_ns = limit.first_ms() * kNsPerMs;
-    if (first_ns > 0 && (first_limit_ns_ == 0 || first_ns < first_limit_ns_)) first_limit_ns_ = first_ns;
-  }
-  if (first_limit_ns_ > 0) first_limit_ns_ = std::max(first_limit_ns_, kLookNs);
+void Daemon::HoldTo(TimeLimit limit) {
+  if (limit.first_ms() == 0) return;
+  const uint64_t first_ns = std::max(limit.first_ms() * kNsPerMs, kLookNs);
+  if (first_limit_ns_ == 0 || first_ns < first_limit_ns_) first_limit_ns_ = first_ns;
 }
 
 void Daemon::WatchSent(uint32_t slot, uint64_t& now) {
   const bool may_be_stuck = pool_.MayBeStuck(slot);
   if (!may_be_stuck && first_limit_ns_ == 0) return;
   // Without limits every look is that near: the clock need not be read.
-  if (first_limit_ns_ == 0 && watch_.Pending(slot)) return;
+  if (first_limit_ns_ == 0 && watch_.Pending(slot + 1)) return;
   if (now == 0) now = NowNs();
-  WantLook(slot, now + (may_be_stuck ? kLookNs : first_limit_ns_));
+  WantLook(slot + 1, now + (may_be_stuck ? kLookNs : first_limit_ns_));
 }
 
 void Daemon::WatchWaiting(uint64_t& now) {
-  if (pool_.waiting() <= pool_.ready_children() || watch_.Pending(options_.concurrency)) return;
+  if (pool_.waiting() == 0 || watch_.Pending(0)) return;
   if (now == 0) now = NowNs();
-  WantLook(options_.concurrency, now + kLookNs);
+  WantLook(0, now + kLookNs);
 }
 
-void Daemon::WantLook(uint32_t slot, uint64_t at) {
-  if (!watch_.Want(slot, at)) return;
+void Daemon::WantLook(uint32_t what, uint64_t at) {
+  if (!watch_.Want(what, at)) return;
   boost::asio::post(io_, [this] {
     absl::MutexLock lock(&mutex_);
     ArmWatch();
@@ -71,10 +67,11 @@ void Daemon::ArmWatch() {
 void Daemon::Look() {
   const uint64_t now = last_look_ns_ = NowNs();
   absl::MutexLock lock(&mutex_);
-  watch_.RunDue(now, [&](uint32_t slot) {
+  watch_.RunDue(now, [&](uint32_t what) {
     mutex_.AssertHeld();
-    if (slot == options_.concurrency) return LookAtWaiting(now);
-    return children_[slot] ? LookAt(children_[slot], now) : WatchTimes::kNever;
+    if (what == 0) return LookAtWaiting(now);
+    const ChildPtr child = children_[what - 1];
+    return child ? LookAt(child, now) : WatchTimes::kNever;
   });
   Dispatch();
   link_->Flush();
@@ -109,54 +106,64 @@ uint64_t Daemon::LookAt(const ChildPtr& child, uint64_t now) {
 }
 
 uint64_t Daemon::LookAtWaiting(uint64_t now) {
-  if (pool_.waiting() <= pool_.ready_children()) {
-    stalled_since_ns_ = 0;
-    return WatchTimes::kNever;
+  if (pool_.waiting() == 0) return WatchTimes::kNever;
+  // All are busy for long, and there will be no more of them: others may be free for what waits here.
+  const bool can_grow = alive_ < size_.most() && !holding_starts_;
+  bool all_long = !can_grow && starting_ == 0;
+  for (const auto& child : children_) {
+    if (!all_long) break;
+    if (!child || child->single || !child->ready) continue;
+    const StatusPage& page = child->channel.page();
+    const uint64_t done = page.done.load(std::memory_order_acquire);
+    const bool runs = page.begun.load(std::memory_order_acquire) != done;
+    all_long = runs && now > page.start_ns.load(std::memory_order_relaxed) + kHandBackAfterNs;
   }
-  // All are busy for long: others may be free for what waits here.
-  if (!pool_.all_stalled()) {
-    stalled_since_ns_ = 0;
-  } else if (stalled_since_ns_ == 0) {
-    stalled_since_ns_ = now;
-  } else if (now - stalled_since_ns_ >= kHandBackAfterNs) {
-    Release(pool_.TakeWaiting(pool_.ready_children()));
-  }
-  return now + kLookNs;
+  if (all_long) Release(pool_.HandBack());
+  return pool_.waiting() > 0 ? now + kLookNs : WatchTimes::kNever;
 }
 
 uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint64_t start, uint64_t now) {
   const auto& task = pool_.task(ticket);
-  const TimeLimit limit = time_limits_[task.handler];
+  const TimeLimit limit = task.limit;
   const uint64_t soft_at = start + limit.soft_ms * kNsPerMs, hard_at = start + limit.hard_ms * kNsPerMs;
-  if (limit.hard_ms > 0 && now >= hard_at) {
-    spdlog::warn("task {} ({}) is past its time limit of {} s; ending child {}", task.id,
-                 handlers_[task.handler], limit.hard_ms / 1000.0, child->channel.pid());
+  const bool past_hard = limit.hard_ms > 0 && now >= hard_at;
+  const bool past_deadline = task.deadline_ns > 0 && now >= task.deadline_ns;
+  if (past_hard || past_deadline) {
+    spdlog::warn("task {} ({}) is past its {}; ending child {}", task.id, handlers_[task.handler],
+                 past_hard ? absl::StrCat("time limit of ", limit.hard_ms / 1000.0, " s") : "deadline",
+                 child->channel.pid());
     child->end_start_ns = start;
-    End(child, EndReason::kTimeLimit, task.number);
+    End(child, past_hard ? EndReason::kTimeLimit : EndReason::kDeadline, task.number);
     return WatchTimes::kNever;
   }
   uint64_t next = limit.hard_ms > 0 ? hard_at : WatchTimes::kNever;
+  if (task.deadline_ns > 0) next = std::min(next, task.deadline_ns);
   if (limit.soft_ms > 0 && child->soft_number != task.number) {
     if (now < soft_at) return std::min(next, soft_at);
     child->soft_number = task.number;
     child->channel.page().soft_number.store(task.number, std::memory_order_seq_cst);
-    zygote_.Signal(child->channel.pid(), kAskSignal).IgnoreError();
+    child->brood->zygote.Signal(child->channel.pid(), kAskSignal).IgnoreError();
   }
   return next;
 }
 
-void Daemon::FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail) {
-  const TimeLimit limit = time_limits_[pool_.task(ticket).handler];
-  Fail(Complete(ticket, v1::Completion::FAILED, detail.size() + 256), v1::FAILURE_KIND_TIME_LIMIT,
-       absl::StrFormat("hard time limit of %g s (--time-limit) passed; it was ended after %.3f s",
-                       limit.hard_ms / 1000.0, static_cast<double>(NowNs() - child.end_start_ns) / 1e9),
-       std::move(detail), false);
+v1::Completion& Daemon::FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail) {
+  const TimeLimit limit = pool_.task(ticket).limit;
+  const bool deadline = child.end == EndReason::kDeadline;
+  const double seconds = static_cast<double>(NowNs() - child.end_start_ns) / 1e9;
+  auto& completion = Complete(ticket, v1::Completion::FAILED, detail.size() + 256);
+  Fail(completion, v1::FAILURE_KIND_TIME_LIMIT,
+       deadline ? absl::StrFormat("its deadline passed; it was ended after %.3f s", seconds)
+                : absl::StrFormat("hard time limit of %g s passed; it was ended after %.3f s",
+                                  limit.hard_ms / 1000.0, seconds),
+       std::move(detail), deadline);
+  return completion;
 }
 
 void Daemon::AskToEnd(const ChildPtr& child, Pool::Ticket ticket) {
   const uint64_t number = pool_.task(ticket).number;
   child->channel.page().cancel_number.store(number, std::memory_order_seq_cst);
-  zygote_.Signal(child->channel.pid(), kAskSignal).IgnoreError();
+  child->brood->zygote.Signal(child->channel.pid(), kAskSignal).IgnoreError();
   // Nothing new for it until it answers.
   pool_.SetStalled(child->slot);
   After(child, std::chrono::milliseconds(options_.kill_grace_ms), [this, child, number] {
@@ -174,16 +181,16 @@ void Daemon::End(const ChildPtr& child, EndReason why, uint64_t number) {
   child->end_number = number;
   pool_.Retire(child->slot);
   Recall(child);
-  zygote_.Kill(child->channel.pid(), SIGTERM).IgnoreError();
+  child->brood->zygote.Kill(child->channel.pid(), SIGTERM).IgnoreError();
   KillAfterGrace(child);
 }
 
 void Daemon::EndIfSpent(const ChildPtr& child) {
-  if (child->dead || !child->ready || !pool_.Spent(child->slot)) return;
+  if (child->dead || child->single || !child->ready || !pool_.Spent(child->slot)) return;
   if (child->end == EndReason::kRecycled) return;
   if (child->end != EndReason::kNo) {
     // It answered within its grace: nothing is left to wait for.
-    zygote_.Kill(child->channel.pid(), SIGKILL).IgnoreError();
+    child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
     return;
   }
   child->end = EndReason::kRecycled;
@@ -194,7 +201,7 @@ void Daemon::EndIfSpent(const ChildPtr& child) {
 
 void Daemon::KillAfterGrace(const ChildPtr& child) {
   After(child, std::chrono::milliseconds(options_.kill_grace_ms),
-        [this, child] { zygote_.Kill(child->channel.pid(), SIGKILL).IgnoreError(); });
+        [this, child] { child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError(); });
 }
 
 void Daemon::After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act) {

@@ -12,6 +12,14 @@ namespace joinq {
 namespace {
 // Completions the broker does not acknowledge hold credit back beyond this many times the most in hand.
 constexpr size_t kPendingFactor = 16;
+constexpr uint32_t kChildrenMax = 1024;
+
+uint64_t DeadlineNs(uint32_t ms) {
+  if (ms == 0) return 0;
+  const auto at = std::chrono::steady_clock::now() + std::chrono::milliseconds(ms);
+  return static_cast<uint64_t>(std::chrono::nanoseconds(at.time_since_epoch()).count());
+}
+
 }  // namespace
 
 void Daemon::OnResponse(const v1::WorkResponse& response) {
@@ -20,7 +28,16 @@ void Daemon::OnResponse(const v1::WorkResponse& response) {
   for (uint64_t task_id : response.stale_task_ids())
     spdlog::debug("completion of task {} was stale", task_id);
   const bool told = response.action() != v1::WORKER_ACTION_UNSPECIFIED;
-  if (told) SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
+  if (response.action() == v1::WORKER_ACTION_RESIZE) {
+    const uint32_t children = std::clamp(response.children(), 1u, kChildrenMax);
+    boost::asio::post(io_, [this, children] {
+      absl::MutexLock lock(&mutex_);
+      Resize(children);
+      link_->Flush();
+    });
+  } else if (told) {
+    SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
+  }
   if (response.groups_size() > 0 || response.cancels_size() > 0 || response.completions_acked() > 0 || told)
     Dispatch();
   if (told) link_->Flush();
@@ -36,6 +53,12 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
   header.handler = handler == handler_index_.end() ? kNoIndex : handler->second;
   header.queue = queue == queue_index_.end() ? kNoIndex : queue->second;
   header.epoch = group.epoch();
+  TimeLimit limit{group.soft_time_limit_ms(), group.time_limit_ms()};
+  if (header.handler != kNoIndex) limit = limit.Tightened(time_limits_[header.handler]);
+  header.hard_ms = limit.hard_ms;
+  header.soft_ms = limit.soft_ms;
+  HoldTo(limit);
+  const bool apart = group.fresh_process();
   std::string headers;
   for (const auto& delivery : group.tasks()) {
     const Pool::Ticket ticket = pool_.Add(delivery.task_id(), group.epoch(), delivery.sequence());
@@ -52,15 +75,19 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
       }
       continue;
     }
-    pool_.task(ticket).handler = header.handler;
+    auto& task = pool_.task(ticket);
+    task.handler = header.handler;
+    task.limit = limit;
+    header.deadline_ns = task.deadline_ns = DeadlineNs(delivery.deadline_ms());
     header.task_id = delivery.task_id();
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();
     headers.clear();
     for (const auto& each : delivery.headers()) AppendHeaderPair(each.name(), each.value(), headers);
     header.header_count = static_cast<uint16_t>(delivery.headers_size());
-    EncodeTask(header, group.content_type(), headers, delivery.payload(), pool_.task(ticket).frame);
+    EncodeTask(header, group.content_type(), headers, delivery.payload(), task.frame);
     pool_.Framed(ticket);
+    if (apart) pool_.SetApart(ticket);
   }
 }
 
@@ -78,6 +105,7 @@ void Daemon::Dispatch() {
     SendTo(child);
     WatchSent(slot, now);
   }
+  WantChildren();
   if (link_->connected() && link_->pending_completions() < kPendingFactor * options_.prefetch_max) {
     link_->AddCredit(pool_.TakeCredit());
   }
@@ -95,15 +123,24 @@ void Daemon::TakeResults(Child& child) {
   std::string_view in = child.channel.input();
   ResultFrame frame;
   Parse parse;
-  while ((parse = TakeResult(in, frame)) == Parse::kFrame) {
+  for (const char* frame_start = in.data(); (parse = TakeResult(in, frame)) == Parse::kFrame;
+       frame_start = in.data()) {
     if (frame.header.type == FrameType::kReady) {
-      if (!child.ready) pool_.ChildReady(child.slot);
-      child.ready = true;
-      SayServing();
+      OnReady(child);
+      continue;
+    }
+    if (frame.header.type == FrameType::kStartFailed) {
+      child.start_error = OneLine(frame.message);
+      spdlog::error("child {}: {}", child.channel.pid(), child.start_error);
       continue;
     }
     if (frame.header.type == FrameType::kProgress) {
       OnProgress(child);
+      continue;
+    }
+    if (child.single && frame.header.verdict != ResultVerdict::kSkipped) {
+      // Kept until its exit status is known.
+      if (child.answer.empty()) child.answer.assign(frame_start, frame.header.length);
       continue;
     }
     bool expected = false;
@@ -115,37 +152,55 @@ void Daemon::TakeResults(Child& child) {
       parse = Parse::kMalformed;
       break;
     }
-    if (!child.answered) respawn_.OnHealthy();
+    if (!child.answered) OnStart(true, "");
     child.answered = true;
     if (frame.header.retire != 0) pool_.Retire(child.slot);
     if (!ticket) continue;
     EndOutput(child, frame.header.task_id);
-    if (frame.header.verdict == ResultVerdict::kDone) {
-      auto& completion =
-          Complete(*ticket, v1::Completion::DONE, frame.payload.size() + frame.follow_ups.size());
-      if (!frame.follow_ups.empty()) AddFollowUps(frame.follow_ups, completion);
-      completion.mutable_result()->assign(frame.payload);
-      if (!frame.content_type.empty()) completion.set_content_type(CleanUtf8(frame.content_type));
-      ++done_total_;
-    } else if (child.end == EndReason::kTimeLimit && pool_.task(*ticket).number == child.end_number) {
-      FailPastTime(child, *ticket, WithOutput(std::string(frame.detail), pool_.task(*ticket)));
-    } else {
-      std::string detail = WithOutput(std::string(frame.detail), pool_.task(*ticket));
-      Fail(Complete(*ticket, v1::Completion::FAILED, frame.message.size() + detail.size()),
-           static_cast<v1::FailureKind>(frame.header.failure_kind), std::string(frame.message),
-           std::move(detail), frame.header.final != 0);
-    }
+    TakeAnswer(child, *ticket, frame, nullptr);
   }
   if (parse == Parse::kMalformed) {
     spdlog::error("child {} broke the protocol; killing it", child.channel.pid());
     in = {};
     child.end = EndReason::kBrokeProtocol;
     child.end_number = child.channel.page().begun.load();
-    zygote_.Kill(child.channel.pid(), SIGKILL).IgnoreError();
+    child.brood->zygote.Kill(child.channel.pid(), SIGKILL).IgnoreError();
   }
   child.channel.KeepInput(in);
   // What a recall brought back late.
-  if (!taking()) Release(pool_.TakeWaiting(0));
+  if (!taking()) Release(pool_.TakeWaiting());
+}
+
+void Daemon::OnReady(Child& child) {
+  if (child.ready || child.end != EndReason::kNo) return;
+  child.ready = true;
+  if (child.single) return;
+  child.end_timer.cancel();  // it was not to start for ever
+  places_[child.slot].ready = true;
+  --starting_;
+  pool_.ChildReady(child.slot);
+  SayServing();
+}
+
+void Daemon::TakeAnswer(Child& child, Pool::Ticket ticket, const ResultFrame& frame,
+                        const v1::ProcessInfo* process) {
+  v1::Completion* completion;
+  if (frame.header.verdict == ResultVerdict::kDone) {
+    completion = &Complete(ticket, v1::Completion::DONE, frame.payload.size() + frame.follow_ups.size());
+    if (!frame.follow_ups.empty()) AddFollowUps(frame.follow_ups, *completion);
+    completion->mutable_result()->assign(frame.payload);
+    if (!frame.content_type.empty()) completion->set_content_type(CleanUtf8(frame.content_type));
+    ++done_total_;
+  } else if ((child.end == EndReason::kTimeLimit || child.end == EndReason::kDeadline) &&
+             pool_.task(ticket).number == child.end_number) {
+    completion = &FailPastTime(child, ticket, WithOutput(std::string(frame.detail), pool_.task(ticket)));
+  } else {
+    std::string detail = WithOutput(std::string(frame.detail), pool_.task(ticket));
+    completion = &Complete(ticket, v1::Completion::FAILED, frame.message.size() + detail.size());
+    Fail(*completion, static_cast<v1::FailureKind>(frame.header.failure_kind), std::string(frame.message),
+         std::move(detail), frame.header.final != 0);
+  }
+  if (process != nullptr) *completion->mutable_process() = *process;
 }
 
 v1::Completion& Daemon::Complete(Pool::Ticket ticket, v1::Completion::Verdict verdict, size_t bytes) {

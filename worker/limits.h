@@ -20,6 +20,11 @@ struct TimeLimit {
     if (soft_ms == 0 || hard_ms == 0) return std::max(soft_ms, hard_ms);
     return std::min(soft_ms, hard_ms);
   }
+  // The shorter limit of each kind.
+  TimeLimit Tightened(TimeLimit other) const {
+    auto shorter = [](uint32_t a, uint32_t b) { return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b); };
+    return {shorter(soft_ms, other.soft_ms), shorter(hard_ms, other.hard_ms)};
+  }
 };
 
 struct TimeLimits {

@@ -1,6 +1,5 @@
 #include "worker/options.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,36 +10,29 @@
 #include "absl/strings/str_split.h"
 #include "common/names.h"
 #include "worker/options_limits.h"
+#include "worker/options_pool.h"
 #include "worker/version.h"
 
 namespace joinq {
 namespace {
 
 constexpr char kProgram[] = "joinq-worker";
-constexpr uint32_t kConcurrencyMax = 1024;
 
 struct Raw {
   std::string config;
   std::string url = "127.0.0.1:7420";
   std::vector<std::string> queues{"default"};
-  uint32_t concurrency = 0;
+  RawPool pool;
   std::string name;
   std::string log_level = "info";
   std::vector<std::string> modules;
   std::vector<std::string> execs;
   std::vector<std::string> runners;
   double runner_start_timeout = 30;
-  uint32_t prefetch_max = 2048;
   double drain_timeout = 30;
   std::string pid_file;
   RawLimits limits;
 };
-
-uint32_t CountCpus() {
-  cpu_set_t cpus;
-  if (sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 1;
-  return std::clamp<uint32_t>(static_cast<uint32_t>(CPU_COUNT(&cpus)), 1, kConcurrencyMax);
-}
 
 std::string HostName() {
   char host[256] = {};
@@ -81,10 +73,7 @@ void Declare(CLI::App& app, Raw& raw) {
       ->capture_default_str()
       ->expected(1)
       ->take_all();
-  app.add_option("-c,--concurrency", raw.concurrency, "Children that run tasks, 1 to 1024 [one for each CPU]")
-      ->envname("JOINQ_CONCURRENCY")
-      ->type_name("N")
-      ->check(CLI::Range(1u, kConcurrencyMax));
+  DeclarePool(app, raw.pool);
   app.add_option("-n,--name", raw.name, "Name shown to people [HOST-PID]")
       ->envname("JOINQ_NAME")
       ->type_name("NAME");
@@ -119,13 +108,6 @@ void Declare(CLI::App& app, Raw& raw) {
                  "Seconds a --runner program has from its start to its hello; more than 0")
       ->envname("JOINQ_RUNNER_START_TIMEOUT")
       ->type_name("SECONDS")
-      ->capture_default_str();
-  app.add_option(
-         "--prefetch-max", raw.prefetch_max,
-         "Most tasks held at once, running ones included, when tasks are tiny; never less than one a child")
-      ->envname("JOINQ_PREFETCH_MAX")
-      ->type_name("N")
-      ->check(CLI::Range(1u, 65536u))
       ->capture_default_str();
   app.add_option("--drain-timeout", raw.drain_timeout,
                  "Seconds that TERM or INT leaves running tasks before they are killed and given back")
@@ -172,7 +154,7 @@ absl::Status Check(Raw raw, WorkerOptions& options) {
   options.host = HostName();
   options.name = raw.name.empty() ? DefaultName(options.host) : raw.name;
   if (auto status = CheckName("--name", options.name); !status.ok()) return status;
-  options.concurrency = raw.concurrency == 0 ? CountCpus() : raw.concurrency;
+  if (auto status = CheckPool(raw.pool, options); !status.ok()) return status;
   auto drain = SecondsToMs("--drain-timeout", raw.drain_timeout);
   if (!drain.ok()) return drain.status();
   options.drain_timeout_ms = *drain;
@@ -197,7 +179,6 @@ absl::Status Check(Raw raw, WorkerOptions& options) {
   options.runner_start_timeout_ms = *start;
   options.modules = std::move(raw.modules);
   options.log_level = std::move(raw.log_level);
-  options.prefetch_max = raw.prefetch_max;
   options.pid_file = std::move(raw.pid_file);
   return absl::OkStatus();
 }

@@ -22,7 +22,7 @@
 #include "worker/daemon.h"
 #include "worker/options.h"
 #include "worker/process/child_limits.h"
-#include "worker/process/zygote.h"
+#include "worker/process/keeper.h"
 
 namespace joinq {
 namespace {
@@ -92,13 +92,12 @@ ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
   };
   program.handler_names = [] { return Registry::Global().names(); };
   program.capture_output = options.task_output != TaskOutput::kInherit;
-  program.run_child = [&options, &runners](int channel, StatusPage& page, int output) {
+  program.run_child = [&options, &runners](const ChildPlace& place) {
     if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
       return 1;
     }
-    const int status = RunChild(channel, output, page, Registry::Global(),
-                                {options.queues, options.time_limits, options.child_limits});
+    const int status = RunChild(place, Registry::Global(), {options.queues, options.child_limits});
     for (const auto& runner : runners) runner->Stop();
     return status;
   };
@@ -118,25 +117,22 @@ int WorkerMain(int argc, char** argv) {
   if (!registry.error().ok()) return Refuse(registry.error());
 
   const ZygoteProgram program = ProgramOf(options, runners);
-  auto zygote = Zygote::Fork(program);
+  auto keeper = Keeper::Fork(program);
+  if (!keeper.ok()) return Refuse(keeper.status());
+  auto zygote = keeper->StartZygote();
   if (!zygote.ok()) return Refuse(zygote.status());
-  auto handlers = zygote->WaitReady();
-  if (!handlers.ok()) return Refuse(handlers.status());
+  const auto& handlers = zygote->handlers;
   for (const auto& [handler, limit] : options.time_limits.handlers) {
-    if (std::find(handlers->begin(), handlers->end(), handler) != handlers->end()) continue;
-    zygote->Stop();
+    if (std::find(handlers.begin(), handlers.end(), handler) != handlers.end()) continue;
     return Refuse(absl::InvalidArgumentError(
         absl::StrCat("--time-limit, --soft-time-limit: no handler is named \"", handler,
-                     "\"; this worker has: ", absl::StrJoin(*handlers, ", "))));
+                     "\"; this worker has: ", absl::StrJoin(handlers, ", "))));
   }
   PidFile pid_file(options.pid_file);
-  if (auto status = pid_file.Write(); !status.ok()) {
-    zygote->Stop();
-    return Refuse(status);
-  }
+  if (auto status = pid_file.Write(); !status.ok()) return Refuse(status);
   signal(SIGPIPE, SIG_IGN);
   OpenManyFiles();
-  return Daemon(options, *std::move(zygote), *std::move(handlers)).Run();
+  return Daemon(options, *std::move(keeper), *std::move(zygote)).Run();
 }
 
 }  // namespace joinq

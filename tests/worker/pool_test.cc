@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "worker/pool/pool_size.h"
 #include "worker/pool/respawn.h"
 
 namespace joinq {
@@ -90,10 +91,100 @@ TEST_F(PoolTest, AsksForNothingWithoutChildren) {
   Pool pool = Make(2);
   EXPECT_EQ(pool.TakeCredit(), 0u);
   pool.ChildReady(0);
-  EXPECT_EQ(pool.TakeCredit(), 2u);
+  EXPECT_EQ(pool.TakeCredit(), 2u) << "the other one can be made";
   pool.ChildReady(1);
-  EXPECT_EQ(pool.TakeCredit(), 2u);
   EXPECT_EQ(pool.TakeCredit(), 0u);
+}
+
+TEST_F(PoolTest, AsksOnlyForThoseThereAreWhileNoneCanBeMade) {
+  Pool pool = Make(4);
+  pool.SetGrowing(false);
+  Ready(pool, 1);
+  EXPECT_EQ(pool.TakeCredit(), 1u);
+  pool.SetGrowing(true);
+  EXPECT_EQ(pool.TakeCredit(), 3u);
+  pool.SetCapacity(6);
+  EXPECT_EQ(pool.TakeCredit(), 2u);
+  pool.SetCapacity(1);
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+}
+
+TEST_F(PoolTest, AsksForNothingAheadAfterItHandedBackUntilAChildAnswers) {
+  Pool pool = Make(1);
+  Ready(pool, 1);
+  Teach(pool, 1);
+  ASSERT_GT(pool.TakeCredit(), 100u);
+  pool.VoidCredit();
+  Add(pool, 1);
+  Dispatch(pool);
+  Add(pool, 2);
+  for (auto ticket : pool.HandBack()) pool.Free(ticket);
+  EXPECT_EQ(pool.TakeCredit(), 0u);
+  Finish(pool, 0, 1, 1);
+  EXPECT_GT(pool.TakeCredit(), 100u);
+}
+
+TEST_F(PoolTest, ATaskWithAChildOfItsOwnTakesNobodysPlace) {
+  Pool pool = Make(1);
+  Ready(pool, 1);
+  EXPECT_EQ(pool.TakeCredit(), 1u);
+  const auto apart = Add(pool, 1);
+  pool.SetApart(apart);
+  EXPECT_EQ(pool.TakeCredit(), 1u);
+  EXPECT_THAT(Dispatch(pool), IsEmpty());
+  const auto own = pool.AddSlot();
+  EXPECT_EQ(pool.NextApart(own), apart);
+  EXPECT_FALSE(pool.NextApart(own).has_value());
+  EXPECT_EQ(pool.busy_children(), 0u);
+  EXPECT_EQ(pool.in_hand(), 1u);
+  Add(pool, 2);
+  EXPECT_THAT(Dispatch(pool), SizeIs(1));
+  // It died before it began: the task waits for another one.
+  EXPECT_FALSE(pool.ChildDied(own, 0).has_value());
+  EXPECT_EQ(pool.waiting(), 0u);
+  EXPECT_EQ(pool.waiting_apart(), 1u);
+  EXPECT_EQ(pool.NextApart(own), apart);
+  EXPECT_EQ(pool.ChildDied(own, 1), apart);
+  pool.Free(apart);
+  EXPECT_EQ(pool.waiting_apart(), 0u);
+}
+
+TEST_F(PoolTest, TellsHowManyWereBusyAtOnce) {
+  Pool pool = Make(3);
+  Ready(pool, 3);
+  Add(pool, 1);
+  Add(pool, 2);
+  Dispatch(pool);
+  Finish(pool, 0, 1, 10);
+  EXPECT_EQ(pool.TakeBusyPeak(), 2u);
+  EXPECT_EQ(pool.TakeBusyPeak(), 1u);
+  Finish(pool, 1, 2, 10);
+  EXPECT_EQ(pool.TakeBusyPeak(), 1u);
+  EXPECT_EQ(pool.TakeBusyPeak(), 0u);
+}
+
+TEST(PoolSizeTest, MakesChildrenWhenTasksWaitAndKeepsThem) {
+  PoolSize size(1, 4, false);
+  EXPECT_EQ(size.ToStart(0, 0, 0), 1u) << "one is there from the start";
+  EXPECT_EQ(size.ToStart(1, 1, 1), 0u) << "it is on its way";
+  EXPECT_EQ(size.ToStart(1, 0, 2), 2u);
+  EXPECT_EQ(size.ToStart(3, 2, 5), 1u);
+  EXPECT_EQ(size.ToStart(4, 0, 1000), 0u);
+  EXPECT_EQ(size.Unneeded(4, 0), 0u);
+  EXPECT_EQ(size.Beyond(4), 0u);
+  size.Resize(2);
+  EXPECT_EQ(size.Beyond(4), 2u);
+  EXPECT_EQ(size.ToStart(1, 0, 9), 1u);
+}
+
+TEST(PoolSizeTest, LetsGoWhatWasNotNeeded) {
+  PoolSize size(2, 8, true);
+  EXPECT_EQ(size.ToStart(0, 0, 0), 2u);
+  EXPECT_EQ(size.Unneeded(8, 5), 3u);
+  EXPECT_EQ(size.Unneeded(8, 0), 6u);
+  EXPECT_EQ(size.Unneeded(2, 0), 0u);
+  size.Resize(1);
+  EXPECT_EQ(size.least(), 1u);
 }
 
 TEST_F(PoolTest, OneAtATimeWhileTheServiceTimeIsUnknown) {
@@ -128,7 +219,9 @@ INSTANTIATE_TEST_SUITE_P(Times, PoolCreditTest,
                          ::testing::Values(CreditCase{0, 2048, 128}, CreditCase{10, 2000, 128},
                                            CreditCase{100, 200, 50}, CreditCase{500, 40, 10},
                                            CreditCase{999, 20, 5}, CreditCase{1000, 4, 1},
-                                           CreditCase{60'000'000, 4, 1}));
+                                           CreditCase{2000, 4, 1}, CreditCase{10'000, 3, 1},
+                                           CreditCase{89'000, 3, 1}, CreditCase{90'000, 2, 1},
+                                           CreditCase{60'000'000, 2, 1}));
 
 TEST_F(PoolTest, CreditNeverPassesPrefetchMaxNorFallsBelowOneAChild) {
   Pool small = Make(2, 100);
@@ -173,13 +266,12 @@ TEST_F(PoolTest, KnowsWhenItsBytesAreTooMany) {
 TEST_F(PoolTest, CountsWhatWasAskedForExactly) {
   Pool pool = Make(2);
   Ready(pool, 2);
-  EXPECT_EQ(pool.TakeCredit(), 4u);
+  EXPECT_EQ(pool.TakeCredit(), 2u);
   Add(pool, 1);
-  Add(pool, 2);
-  EXPECT_EQ(pool.outstanding(), 2u);
+  EXPECT_EQ(pool.outstanding(), 1u);
   EXPECT_EQ(pool.TakeCredit(), 0u);
   pool.VoidCredit();  // the stream broke
-  EXPECT_EQ(pool.TakeCredit(), 2u);
+  EXPECT_EQ(pool.TakeCredit(), 1u);
   pool.SetPaused(true);
   pool.VoidCredit();
   EXPECT_EQ(pool.TakeCredit(), 0u);
@@ -286,17 +378,18 @@ TEST_F(PoolTest, ADeathAfterARecallBlamesNoRecalledTask) {
   EXPECT_EQ(pool.waiting(), 2u);
 }
 
-TEST_F(PoolTest, HandsBackTheYoungestWaitingTasks) {
+TEST_F(PoolTest, HandsBackWhatWaits) {
   Pool pool = Make(1);
-  for (uint64_t id = 1; id <= 5; ++id) Add(pool, id);
+  Ready(pool, 1);
+  for (uint64_t id = 1; id <= 3; ++id) Add(pool, id);
+  Dispatch(pool);
   std::vector<uint64_t> ids;
-  for (auto ticket : pool.TakeWaiting(2)) {
+  for (auto ticket : pool.TakeWaiting()) {
     ids.push_back(pool.task(ticket).id);
     pool.Free(ticket);
   }
-  EXPECT_THAT(ids, ElementsAre(3, 4, 5));
-  EXPECT_EQ(pool.in_hand(), 2u);
-  EXPECT_THAT(pool.InHand(), SizeIs(2));
+  EXPECT_THAT(ids, ElementsAre(2, 3));
+  EXPECT_THAT(pool.InHand(), SizeIs(1));
   EXPECT_TRUE(pool.Find(1, 1, 1).has_value());
   EXPECT_FALSE(pool.Find(1, 1, 2).has_value());
   EXPECT_FALSE(pool.Find(3, 1, 3).has_value());
@@ -304,23 +397,19 @@ TEST_F(PoolTest, HandsBackTheYoungestWaitingTasks) {
 
 TEST(RespawnPolicyTest, BacksOffAndTrips) {
   RespawnPolicy policy(1);
-  EXPECT_EQ(policy.OnDeath(true).count(), 0);
   std::chrono::milliseconds last{0};
   for (int i = 0; i < 4; ++i) {
-    last = policy.OnDeath(false);
+    last = policy.OnFailure();
     EXPECT_GE(last.count(), 50);
     EXPECT_FALSE(policy.tripped());
   }
-  policy.OnDeath(false);
-  EXPECT_TRUE(policy.just_tripped());
-  for (int i = 0; i < 20; ++i) last = policy.OnDeath(false);
+  for (int i = 0; i < 20; ++i) last = policy.OnFailure();
   EXPECT_TRUE(policy.tripped());
-  EXPECT_FALSE(policy.just_tripped());
   EXPECT_GE(last.count(), 5000);
   EXPECT_LE(last.count(), 10000);
   policy.OnHealthy();
   EXPECT_FALSE(policy.tripped());
-  EXPECT_LE(policy.OnDeath(false).count(), 100);
+  EXPECT_LE(policy.OnFailure().count(), 100);
 }
 
 }  // namespace

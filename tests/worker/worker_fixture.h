@@ -19,9 +19,9 @@ inline const char kModule[] = JOINQ_BUILD_DIR "/tests/test_module.so";
 class WorkerTest : public ::testing::Test {
  protected:
   std::vector<std::string> Arguments(std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments{
-        "-u",       broker_.address(), "-c",       "2",
-        "--module", kModule,           "--module", JOINQ_BUILD_DIR "/tests/unruly_module.so"};
+    std::vector<std::string> arguments{"-u",    broker_.address(), "--module",
+                                       kModule, "--module",        JOINQ_BUILD_DIR "/tests/unruly_module.so"};
+    arguments.insert(arguments.end(), size_.begin(), size_.end());
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -29,8 +29,9 @@ class WorkerTest : public ::testing::Test {
     worker_ = std::make_unique<WorkerProcess>(Arguments(std::move(more)), std::move(environment));
     ASSERT_TRUE(broker_.WaitConnected());
   }
-  // The zygote and the children, as long as the worker runs.
-  pid_t ZygotePid() { return ChildrenOf(worker_->pid()).at(0); }
+  // The worker's other processes, as long as it runs.
+  pid_t KeeperPid() { return ChildrenOf(worker_->pid()).at(0); }
+  pid_t ZygotePid() { return ChildrenOf(KeeperPid()).back(); }
   std::vector<pid_t> ChildPids() { return ChildrenOf(ZygotePid()); }
   v1::Completion Run(const std::string& handler, const std::string& payload, const std::string& type = "") {
     const uint64_t id = broker_.Put(handler, payload, type);
@@ -38,11 +39,24 @@ class WorkerTest : public ::testing::Test {
     if (!completion) ADD_FAILURE() << handler << " did not complete";
     return completion.value_or(v1::Completion());
   }
+  // So many tiny tasks that others are taken ahead from now on.
+  void TeachTiny() {
+    const uint64_t goal = broker_.Snapshot().completed + 100;
+    broker_.PutMany("joinq.noop", "x", 100);
+    ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completed >= goal; }));
+  }
+  // Waits until everything put so far has been delivered.
+  void AwaitDelivered(uint64_t count) {
+    ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().delivered >= count; }));
+  }
   int Stop(int number = SIGTERM) {
     worker_->Signal(number);
     return worker_->WaitEnd();
   }
 
+  static inline const std::vector<std::string> kTwoFromTheStart{"--autoscale", "2,2"};
+
+  std::vector<std::string> size_{"-c", "2"};
   FakeBroker broker_;
   std::unique_ptr<WorkerProcess> worker_;
 };

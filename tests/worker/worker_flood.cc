@@ -35,10 +35,12 @@ int main(int argc, char** argv) {
   const std::string handler = argc > 4 ? argv[4] : "joinq.noop";
   joinq::FakeBroker broker;
   broker.keep_completions = false;
-  joinq::WorkerProcess worker({"-u", broker.address(), "-c", children, "-l", "warn"});
+  joinq::WorkerProcess worker(
+      {"-u", broker.address(), "--autoscale", children + "," + children, "-l", "warn"});
   if (!broker.WaitConnected()) return 1;
   for (int round = 0; round < 3; ++round) {
-    const auto zygotes = joinq::ChildrenOf(worker.pid());
+    const auto keepers = joinq::ChildrenOf(worker.pid());
+    const auto zygotes = joinq::ChildrenOf(keepers.at(0));
     const auto pids = joinq::ChildrenOf(zygotes.at(0));
     auto cpu_children = [&] {
       double sum = 0;

@@ -38,24 +38,38 @@ uint64_t NowNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
+// What went wrong, or "".
+std::string RunInitializers(const Registry& registry) {
+  try {
+    for (const auto& initialize : registry.initializers()) initialize();
+    return "";
+  } catch (const std::exception& error) {
+    return absl::StrCat("its initializer failed: ", error.what());
+  } catch (...) {
+    return "its initializer threw something that is no std::exception";
+  }
+}
+
 class Child {
  public:
-  Child(int channel, int output, StatusPage& page, const Registry& registry, const ChildSettings& settings)
-      : channel_(channel),
-        output_pipe_(output),
-        page_(page),
+  Child(const ChildPlace& place, const Registry& registry, const ChildSettings& settings)
+      : channel_(place.channel),
+        output_pipe_(place.output),
+        page_(place.page),
+        single_(place.single),
+        handlers_(place.handlers),
         registry_(registry),
         queues_(settings.queues),
         limits_(settings.limits),
-        sender_(channel, page),
-        control_(page, sender_) {
-    for (const auto& name : registry.names()) time_limits_.push_back(settings.time_limits.Of(name));
-  }
+        sender_(place.channel, place.page),
+        control_(page_, sender_) {}
 
   int Run() {
     ResultFrame ready{};
-    ready.header.type = FrameType::kReady;
-    if (!sender_.Add(ready, 0) || !sender_.Flush()) return 1;
+    const std::string error = RunInitializers(registry_);
+    ready.header.type = error.empty() ? FrameType::kReady : FrameType::kStartFailed;
+    ready.message = error;
+    if (!sender_.Add(ready, 0) || !sender_.Flush() || !error.empty()) return 1;
     std::string buffer(kReadBytes, '\0');
     size_t filled = 0;
     for (;;) {
@@ -65,6 +79,7 @@ class Child {
       filled += static_cast<size_t>(got);
       std::string_view in(buffer.data(), filled);
       if (!RunAll(in) || !sender_.Flush()) return 1;
+      if (single_ && number_ > 0) return failed_ ? 1 : 0;
       // What is left is the beginning of a frame; make sure that all of it fits.
       std::memmove(buffer.data(), in.data(), in.size());
       filled = in.size();
@@ -90,6 +105,7 @@ class Child {
           break;
       }
       if (!RunOne(frame)) return false;
+      if (single_) return true;
       if (sender_.gathered() >= kFlushBytes ||
           (sender_.gathered() > 0 && now_ns_ - sender_.first_ns() > kFlushAfterNs)) {
         if (!sender_.Flush()) return false;
@@ -112,8 +128,8 @@ class Child {
       CallHandler(frame, result);
       if (__fpending(stdout) > 0) fflush(stdout);
       const uint64_t end_ns = NowNs();
-      const bool failed = result.header.verdict == ResultVerdict::kFailed;
-      if (output_pipe_ >= 0 && (failed || end_ns - now_ns_ > kWriteNsMin)) MarkOutput(failed);
+      failed_ = result.header.verdict == ResultVerdict::kFailed;
+      if (output_pipe_ >= 0 && (failed_ || end_ns - now_ns_ > kWriteNsMin)) MarkOutput(failed_);
       const uint64_t service_us = (end_ns - now_ns_) / 1000;
       result.header.service_us =
           static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
@@ -130,10 +146,23 @@ class Child {
     return true;
   }
 
+  std::chrono::steady_clock::time_point DeadlineOf(const TaskHeader& header) const {
+    using std::chrono::nanoseconds;
+    auto deadline = std::chrono::steady_clock::time_point::max();
+    if (header.deadline_ns > 0)
+      deadline = std::chrono::steady_clock::time_point(nanoseconds(header.deadline_ns));
+    if (header.hard_ms > 0) {
+      deadline = std::min(deadline, std::chrono::steady_clock::time_point(
+                                        nanoseconds(now_ns_) + std::chrono::milliseconds(header.hard_ms)));
+    }
+    return deadline;
+  }
+
   // Leaves views into output_, message_ and detail_ in `result`.
   void CallHandler(const TaskFrame& frame, ResultFrame& result) {
     const auto& header = frame.header;
-    if (header.handler >= registry_.size()) {
+    const size_t handler = header.handler < handlers_.size() ? handlers_[header.handler] : kNoHandler;
+    if (handler >= registry_.size()) {
       return Fail(result, v1::FAILURE_KIND_UNKNOWN_HANDLER, "no such handler in this child", "", true);
     }
     TaskContext context;
@@ -141,14 +170,14 @@ class Child {
     context.epoch = header.epoch;
     context.sequence = header.sequence;
     context.attempt = header.attempt;
-    context.handler = registry_.name(header.handler);
+    context.handler = registry_.name(handler);
     context.content_type = frame.content_type;
     if (header.queue < queues_.size()) context.queue = queues_[header.queue];
-    const TimeLimit time_limit = time_limits_[header.handler];
-    if (time_limit.hard_ms > 0) {
-      context.deadline = std::chrono::steady_clock::time_point(std::chrono::nanoseconds(now_ns_) +
-                                                               std::chrono::milliseconds(time_limit.hard_ms));
+    if (header.deadline_ns > 0 && now_ns_ >= header.deadline_ns) {
+      return Fail(result, v1::FAILURE_KIND_TIME_LIMIT, "its deadline passed before it could begin", "", true);
     }
+    context.deadline = DeadlineOf(header);
+    const TimeLimit time_limit{header.soft_ms, header.hard_ms};
     headers_.clear();
     std::string_view headers = frame.headers;
     for (HeaderView each; TakeHeaderPair(headers, each.name, each.value);) headers_.push_back(each);
@@ -156,7 +185,7 @@ class Child {
     control_.Begin(number_);
     context.control = &control_;
     try {
-      output_ = registry_.handler(header.handler)(context, frame.payload);
+      output_ = registry_.handler(handler)(context, frame.payload);
       result.header.verdict = ResultVerdict::kDone;
       result.payload = output_.payload;
       result.content_type = output_.content_type;
@@ -169,8 +198,8 @@ class Child {
              "", true);
       }
     } catch (const DecodeError& error) {
-      Fail(result, v1::FAILURE_KIND_BAD_ARGUMENTS,
-           absl::StrCat(registry_.name(header.handler), ": ", error.what()), "", true);
+      Fail(result, v1::FAILURE_KIND_BAD_ARGUMENTS, absl::StrCat(registry_.name(handler), ": ", error.what()),
+           "", true);
     } catch (const SoftTimeLimitPassed&) {
       Fail(result, v1::FAILURE_KIND_TIME_LIMIT, SoftLimitText(time_limit), "", false);
     } catch (const LimitError& error) {
@@ -210,8 +239,8 @@ class Child {
   }
 
   std::string SoftLimitText(TimeLimit limit) const {
-    return absl::StrFormat("soft time limit of %g s (--soft-time-limit) passed; it ended after %.3f s",
-                           limit.soft_ms / 1000.0, static_cast<double>(NowNs() - now_ns_) / 1e9);
+    return absl::StrFormat("soft time limit of %g s passed; it ended after %.3f s", limit.soft_ms / 1000.0,
+                           static_cast<double>(NowNs() - now_ns_) / 1e9);
   }
 
   void Fail(ResultFrame& result, v1::FailureKind kind, std::string message, std::string detail, bool final) {
@@ -230,15 +259,17 @@ class Child {
   const int channel_;
   const int output_pipe_;
   StatusPage& page_;
+  const bool single_;
+  const std::vector<uint16_t>& handlers_;  // by their index in task frames
   const Registry& registry_;
   const std::vector<std::string>& queues_;
   const ChildLimits limits_;
-  std::vector<TimeLimit> time_limits_;  // by handler
   ResultSender sender_;
   ChildTaskControl control_;
   std::string follow_ups_;
   std::vector<HeaderView> headers_;
   bool used_up_ = false;  // another child should go on from here
+  bool failed_ = false;   // the newest task
   uint64_t number_ = 0;   // of the newest frame
   uint64_t now_ns_ = 0;   // the clock, read once a task
   HandlerResult output_;
@@ -248,16 +279,15 @@ class Child {
 
 }  // namespace
 
-int RunChild(int channel, int output, StatusPage& page, const Registry& registry,
-             const ChildSettings& settings) {
+int RunChild(const ChildPlace& place, const Registry& registry, const ChildSettings& settings) {
   // Asked to end, a handler shall see its blocking calls interrupted and nothing else.
   struct sigaction act {};
   act.sa_handler = [](int) {};
   sigaction(kAskSignal, &act, nullptr);
   // Lines arrive while a task runs, not when a buffer is full.
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  if (getrandom(page.output_key.data(), page.output_key.size(), 0) < 0) return 1;
-  return Child(channel, output, page, registry, settings).Run();
+  if (getrandom(place.page.output_key.data(), place.page.output_key.size(), 0) < 0) return 1;
+  return Child(place, registry, settings).Run();
 }
 
 }  // namespace joinq

@@ -12,19 +12,17 @@
 
 #include "worker/child/registry.h"
 #include "worker/limits.h"
-#include "worker/process/status_page.h"
+#include "worker/process/zygote.h"
 
 namespace joinq {
 
 struct ChildSettings {
   std::vector<std::string> queues;  // by their index in task frames
-  TimeLimits time_limits;
-  ChildLimits limits;  // set for this process already
+  ChildLimits limits;               // set for this process already
 };
 
-// Serves `channel` until the daemon closes it; returns the exit status.
-// `output`: the pipe its output goes to, to be marked (see output_splitter.h), or -1.
-int RunChild(int channel, int output, StatusPage& page, const Registry& registry,
-             const ChildSettings& settings);
+// Runs the initializers, then serves the channel until the daemon closes it; returns the exit
+// status. A child made for a single task ends after it: 0 if it succeeded, 1 if it failed.
+int RunChild(const ChildPlace& place, const Registry& registry, const ChildSettings& settings);
 
 }  // namespace joinq

@@ -115,7 +115,7 @@ Parse TakeResult(std::string_view& in, ResultFrame& frame) {
   const size_t texts = size_t{header.content_type_bytes} + header.message_bytes + header.detail_bytes +
                        size_t{header.follow_up_bytes};
   if ((header.type != FrameType::kResult && header.type != FrameType::kReady &&
-       header.type != FrameType::kProgress) ||
+       header.type != FrameType::kProgress && header.type != FrameType::kStartFailed) ||
       header.verdict > ResultVerdict::kSkipped || sizeof header + texts > header.length) {
     return Parse::kMalformed;
   }

@@ -9,7 +9,8 @@
 //   (message_bytes), error detail (detail_bytes), follow-ups (follow_up_bytes: a
 //   Completion with these only), payload (the rest).
 //   Exactly one kResult for each task frame, in the same order; one kReady before
-//   them; a kProgress, which is all header, says that there is news in the status page.
+//   them, or a kStartFailed with the message why there never will be one; a kProgress,
+//   which is all header, says that there is news in the status page.
 //
 // `length` counts the whole frame, header included.
 #pragma once
@@ -22,7 +23,7 @@
 
 namespace joinq {
 
-enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3, kProgress = 4 };
+enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3, kProgress = 4, kStartFailed = 5 };
 
 // kSkipped: recalled by the daemon before it began; it never ran.
 enum class ResultVerdict : uint8_t { kDone = 0, kFailed = 1, kSkipped = 2 };
@@ -44,8 +45,11 @@ struct TaskHeader {
   uint32_t attempt;
   uint16_t queue;  // index in the worker's list of queues, or kNoIndex
   uint16_t header_count;
+  uint32_t hard_ms;  // the limits that hold for this task; 0: none
+  uint32_t soft_ms;
+  uint64_t deadline_ns;  // CLOCK_MONOTONIC; 0: none
 };
-static_assert(sizeof(TaskHeader) == 40);
+static_assert(sizeof(TaskHeader) == 56);
 
 struct ResultHeader {
   uint32_t length;

@@ -33,6 +33,10 @@ void RegisterHandler(std::string_view name, Handler handler) {
   Registry::Global().Add(name, std::move(handler));
 }
 
+void RegisterChildInit(std::function<void()> initialize) {
+  Registry::Global().AddInitializer(std::move(initialize));
+}
+
 void AddBuiltinHandlers(Registry& registry) {
   registry.Add("joinq.noop", [](const TaskContext&, std::string_view) { return HandlerResult{}; });
   registry.Add("joinq.echo", [](const TaskContext& task, std::string_view payload) {

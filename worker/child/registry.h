@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,9 @@ class Registry {
 
   // A bad or taken name is kept as error() and changes nothing.
   void Add(std::string_view name, Handler handler);
+  void AddInitializer(std::function<void()> initialize) { initializers_.push_back(std::move(initialize)); }
+  // What each child runs before its first task, in this order.
+  const std::vector<std::function<void()>>& initializers() const { return initializers_; }
   // The first thing that went wrong in Add, or OK.
   const absl::Status& error() const { return error_; }
 
@@ -33,6 +37,7 @@ class Registry {
  private:
   std::vector<std::string> names_;
   std::vector<Handler> handlers_;
+  std::vector<std::function<void()>> initializers_;
   absl::flat_hash_map<std::string, size_t> index_;
   absl::Status error_;
 };

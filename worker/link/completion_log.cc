@@ -44,6 +44,7 @@ v1::WorkRequest* CompletionLog::Send() {
   request.clear_status();
   request.clear_draining();
   request.clear_progress();
+  request.clear_started();
   sent_.push_back(std::move(unsent_.front()));
   unsent_.pop_front();
   return &request;

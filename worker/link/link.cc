@@ -147,6 +147,7 @@ void Link::Broken() {
     credit_ = 0;
     has_status_ = false;
     progress_.clear();
+    started_.Clear();
     if (welcomed_) {
       welcomed_ = false;
       events_.OnBroken();
@@ -199,6 +200,10 @@ void Link::SetDraining() {
   credit_ = 0;
 }
 
+void Link::Renew() {
+  if (context_ && welcomed_) context_->TryCancel();
+}
+
 void Link::Write(const v1::WorkRequest& request) {
   ++operations_;
   writing_ = true;
@@ -211,7 +216,8 @@ void Link::Flush() {
   v1::WorkRequest* request = nullptr;
   if (log_.has_unsent()) {
     request = log_.Send();
-  } else if (credit_ > 0 || has_status_ || say_draining || !progress_.empty()) {
+  } else if (credit_ > 0 || has_status_ || say_draining || !progress_.empty() ||
+             started_.started_size() > 0) {
     control_.Clear();
     request = &control_;
   } else {
@@ -227,6 +233,10 @@ void Link::Flush() {
   if (has_status_) *request->mutable_status() = status_;
   has_status_ = false;
   if (say_draining) request->set_draining(true);
+  if (started_.started_size() > 0) {
+    request->mutable_started()->Swap(started_.mutable_started());
+    started_.Clear();
+  }
   for (size_t i = 0; i < kProgressPerMessage && !progress_.empty(); ++i) {
     *request->add_progress() = std::move(progress_.front());
     progress_.pop_front();

@@ -74,10 +74,14 @@ class Link {
   }
   // Goes with a later message; the newest of a task counts. Lost if the stream breaks.
   void AddProgress(v1::ProgressReport report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Likewise. Lost if the stream breaks.
+  v1::StartedProcess& AddStarted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return *started_.add_started(); }
   // Says "draining" now and on every later stream; credit is void from here on.
   void SetDraining() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends what there is, unless a write is in flight, after which it goes by itself.
   void Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the stream and opens another, with a new hello.
+  void Renew() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the stream in order once everything is sent; OnClosed follows.
   void Close() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Gives up on a stream that was not welcomed in time. Call it every second or so.
@@ -136,7 +140,8 @@ class Link {
 
   CompletionLog log_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::ProgressReport> progress_ ABSL_GUARDED_BY(mutex_);
-  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;  // the broker's, as of the last welcome
+  v1::WorkRequest started_ ABSL_GUARDED_BY(mutex_);  // with processes that started only
+  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;       // the broker's, as of the last welcome
   uint32_t credit_ ABSL_GUARDED_BY(mutex_) = 0;
   bool has_status_ ABSL_GUARDED_BY(mutex_) = false;
   v1::WorkerStatus status_ ABSL_GUARDED_BY(mutex_);

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 
 namespace joinq {
 namespace {
 
 constexpr uint32_t kAnswersForMean = 8;
-constexpr double kLongUs = 1000;               // from here on nothing is sent ahead
+constexpr double kLongUs = 1000;               // from here on nothing is sent to a busy child
+constexpr double kVeryLongUs = 90'000;         // and from here on nothing is asked for ahead
+constexpr double kRoundTripUs = 2000;          // to the broker and back, over its disk
 constexpr double kBufferedUs = 5000;           // how long the frames in a child should last it
 constexpr double kServiceUsMin = 0.5;          // the clock cannot tell less
 constexpr double kServiceUsCounted = 100'000;  // one long task must not hide many short ones for long
@@ -16,7 +19,7 @@ constexpr size_t kFrameCapacityKept = 4096;
 
 }  // namespace
 
-Pool::Pool(PoolLimits limits) : limits_(limits), children_(limits.children) {
+Pool::Pool(PoolLimits limits) : limits_(limits), children_(limits.children), capacity_(limits.children) {
   assert(limits.children > 0);
 }
 
@@ -34,10 +37,37 @@ Pool::Ticket Pool::Add(uint64_t id, uint64_t epoch, uint64_t sequence) {
   task.epoch = epoch;
   task.sequence = sequence;
   task.dropped = false;
+  task.apart = false;
+  task.limit = {};
+  task.deadline_ns = 0;
   task.place = Task::Place::kWaiting;
   waiting_.push_back(ticket);
   ++in_hand_;
   if (outstanding_ > 0) --outstanding_;
+  return ticket;
+}
+
+void Pool::SetApart(Ticket ticket) {
+  RemoveWaiting(ticket);
+  tasks_[ticket].apart = true;
+  waiting_apart_.push_back(ticket);
+  ++apart_;
+}
+
+std::optional<Pool::Ticket> Pool::NextApart(Child child) {
+  if (waiting_apart_.empty()) return std::nullopt;
+  const Ticket ticket = waiting_apart_.front();
+  waiting_apart_.pop_front();
+  Task& task = tasks_[ticket];
+  Slot& slot = children_[child];
+  assert(!slot.ready && slot.fifo.empty());
+  slot = Slot{};
+  slot.apart = slot.retired = true;
+  task.place = Task::Place::kSent;
+  task.child = child;
+  task.number = slot.front_number;
+  slot.fifo.push_back({ticket, false, static_cast<uint32_t>(task.frame.size()), task.id});
+  slot.live = 1;
   return ticket;
 }
 
@@ -56,6 +86,7 @@ void Pool::Free(Ticket ticket) {
   if (task.frame.capacity() > kFrameCapacityKept) std::string().swap(task.frame);
   free_.push_back(ticket);
   --in_hand_;
+  if (task.apart) --apart_;
 }
 
 uint32_t Pool::FramesPerChild() const {
@@ -74,12 +105,13 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
   const uint32_t frames = FramesPerChild();
   while (!waiting_.empty()) {
     // The child with the fewest gets a chunk, so that a burst is shared out evenly in few steps.
-    Child best = limits_.children;
-    for (Child child = 0; child < limits_.children; ++child) {
+    const auto none = static_cast<Child>(children_.size());
+    Child best = none;
+    for (Child child = 0; child < none; ++child) {
       if (!HasRoom(children_[child], frames)) continue;
-      if (best == limits_.children || children_[child].live < children_[best].live) best = child;
+      if (best == none || children_[child].live < children_[best].live) best = child;
     }
-    if (best == limits_.children) return;
+    if (best == none) return;
     Slot& slot = children_[best];
     size_t chunk = std::max<size_t>(1, waiting_.size() / std::max(1u, ready_));
     for (; chunk > 0 && !waiting_.empty() && HasRoom(slot, frames); --chunk) {
@@ -92,7 +124,7 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
       task.child = best;
       task.number = slot.front_number + slot.fifo.size();
       slot.fifo.push_back({ticket, false, bytes, task.id});
-      ++slot.live;
+      if (slot.live++ == 0) busy_peak_ = std::max(busy_peak_, ++busy_);
       --slot.tasks_left;
       slot.bytes += bytes;
       out.push_back({best, ticket});
@@ -111,13 +143,14 @@ std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool s
   slot.bytes -= entry.bytes;
   slot.stalled = false;
   if (skipped && !entry.recalled) ++slot.tasks_left;
-  if (!skipped) {
+  if (!skipped && !slot.apart) {
     const double us = std::min<double>(service_us, kServiceUsCounted);
     mean_us_ = answers_ == 0 ? us : mean_us_ + (us - mean_us_) * kWeight;
     if (answers_ < kAnswersForMean) ++answers_;
+    handed_back_ = false;
   }
   if (entry.recalled) return std::nullopt;
-  --slot.live;
+  LessLive(slot);
   if (skipped) {
     RequeueFront(entry.ticket);
     return std::nullopt;
@@ -125,9 +158,14 @@ std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool s
   return entry.ticket;
 }
 
+void Pool::LessLive(Slot& slot) {
+  if (--slot.live == 0 && !slot.apart) --busy_;
+}
+
 void Pool::RequeueFront(Ticket ticket) {
-  tasks_[ticket].place = Task::Place::kWaiting;
-  waiting_.push_front(ticket);
+  Task& task = tasks_[ticket];
+  task.place = Task::Place::kWaiting;
+  (task.apart ? waiting_apart_ : waiting_).push_front(ticket);
 }
 
 void Pool::ChildReady(Child child) {
@@ -167,6 +205,7 @@ std::optional<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
     }
   }
   if (slot.ready) --ready_;
+  if (slot.live > 0 && !slot.apart) --busy_;
   slot = Slot{};
   return culprit;
 }
@@ -183,25 +222,33 @@ void Pool::Recalled(Child child, Range range, uint64_t begun_after) {
     Entry& entry = slot.fifo[number - slot.front_number];
     if (entry.recalled) continue;
     entry.recalled = true;
-    --slot.live;
+    LessLive(slot);
     ++slot.tasks_left;
     RequeueFront(entry.ticket);
   }
 }
 
-std::vector<Pool::Ticket> Pool::TakeWaiting(size_t keep) {
-  std::vector<Ticket> taken;
-  if (waiting_.size() <= keep) return taken;
-  taken.assign(waiting_.begin() + static_cast<ptrdiff_t>(keep), waiting_.end());
-  waiting_.resize(keep);
+std::vector<Pool::Ticket> Pool::TakeWaiting() {
+  std::vector<Ticket> taken(waiting_.begin(), waiting_.end());
+  taken.insert(taken.end(), waiting_apart_.begin(), waiting_apart_.end());
+  waiting_.clear();
+  waiting_apart_.clear();
+  return taken;
+}
+
+std::vector<Pool::Ticket> Pool::HandBack() {
+  handed_back_ = true;
+  std::vector<Ticket> taken(waiting_.begin(), waiting_.end());
+  waiting_.clear();
   return taken;
 }
 
 void Pool::RemoveWaiting(Ticket ticket) {
-  if (!waiting_.empty() && waiting_.back() == ticket) return waiting_.pop_back();
-  auto it = std::find(waiting_.begin(), waiting_.end(), ticket);
-  assert(it != waiting_.end());
-  waiting_.erase(it);
+  auto& line = tasks_[ticket].apart ? waiting_apart_ : waiting_;
+  if (!line.empty() && line.back() == ticket) return line.pop_back();
+  auto it = std::find(line.begin(), line.end(), ticket);
+  assert(it != line.end());
+  line.erase(it);
 }
 
 std::vector<Pool::Ticket> Pool::InHand() const {
@@ -225,36 +272,28 @@ std::optional<Pool::Ticket> Pool::Find(uint64_t id, uint64_t epoch, uint64_t seq
 
 uint32_t Pool::credit_target() const {
   if (paused_ || ready_ == 0) return 0;
-  uint64_t target = 2ull * ready_;
-  const uint32_t frames = FramesPerChild();
-  if (frames > 1 && !all_stalled()) {
-    const double lasting = kBufferedUs / std::max(mean_us_, kServiceUsMin);
-    target = std::max(target, static_cast<uint64_t>(2 * lasting * ready_));
+  const uint32_t children = growing_ ? capacity_ : std::min(capacity_, ready_);
+  uint64_t target = children;
+  if (answers_ >= kAnswersForMean && !handed_back_) {
+    const double service_us = std::max(mean_us_, kServiceUsMin);
+    if (service_us < kLongUs) {
+      target = std::max(2 * target, static_cast<uint64_t>(2 * kBufferedUs / service_us * children));
+    } else if (service_us < kVeryLongUs) {
+      target += static_cast<uint64_t>(std::ceil(std::min(1.0, kRoundTripUs / service_us) * children));
+    }
   }
   if (mean_bytes_ > 1) target = std::min(target, static_cast<uint64_t>(limits_.bytes_max / mean_bytes_));
   target = std::min<uint64_t>(target, limits_.prefetch_max);
-  return static_cast<uint32_t>(std::max<uint64_t>(target, ready_));
+  return static_cast<uint32_t>(std::max<uint64_t>(target, children));
 }
 
 uint32_t Pool::TakeCredit() {
   const uint64_t target = credit_target();
-  const uint64_t have = in_hand_ + outstanding_;
+  const uint64_t have = in_hand_ - apart_ + outstanding_;
   if (have >= target) return 0;
   const auto more = static_cast<uint32_t>(target - have);
   outstanding_ += more;
   return more;
-}
-
-uint32_t Pool::busy_children() const {
-  uint32_t busy = 0;
-  for (const Slot& slot : children_) busy += slot.live > 0;
-  return busy;
-}
-
-bool Pool::all_stalled() const {
-  if (ready_ == 0) return false;
-  return std::all_of(children_.begin(), children_.end(),
-                     [](const Slot& slot) { return !slot.ready || slot.stalled; });
 }
 
 }  // namespace joinq

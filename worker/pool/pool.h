@@ -7,22 +7,25 @@
 // frames are numbered from 1 for each life of a child, as in its status page.
 //
 // Adaptive prefetch. While the mean service time is unknown (fewer than 8
-// answers) or at least 1 ms, a child has one task at a time and the worker
-// holds one more for each. Below that a child gets as many as last it about
-// 5 ms, and the worker holds twice that, up to prefetch_max, or fewer when
-// their payloads would pass 64 MiB.
+// answers) or at least 1 ms, a child has one task at a time; from 1 ms on the
+// worker holds as many more as hide the round trip to the broker, none from 90 ms
+// on. Below 1 ms a child gets as many as last it about 5 ms, and the worker holds
+// twice that, up to prefetch_max, or fewer when their payloads would pass 64 MiB.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "worker/limits.h"
 
 namespace joinq {
 
 struct PoolLimits {
-  uint32_t children = 1;
+  uint32_t children = 1;               // slots to begin with, and children to ask for tasks for
   uint32_t prefetch_max = 2048;        // tasks in hand plus asked for; never less than one a child
   uint32_t child_frames_max = 128;     // sent to one child, not answered
   uint64_t child_bytes_max = 1 << 20;  // of these frames; one frame may be larger
@@ -42,6 +45,9 @@ class Pool {
     std::string frame;     // as it goes to a child
     uint16_t handler = 0;  // index, for the caller
     bool dropped = false;  // nobody wants its outcome any more
+    bool apart = false;    // runs in a child made for it
+    TimeLimit limit;       // for the caller, as is the next
+    uint64_t deadline_ns = 0;
     enum class Place : uint8_t { kFree, kWaiting, kSent } place = Place::kFree;
     Child child = 0;      // if sent
     uint64_t number = 0;  // its frame's number there
@@ -63,6 +69,9 @@ class Pool {
   // More bytes are in hand than any credit was meant for (tasks grew suddenly):
   // further deliveries are better given back.
   bool overfull() const { return bytes_in_hand_ > kOverfullFactor * limits_.bytes_max; }
+  // It is not for the children of the pool, but waits for one of its own, see NextApart;
+  // no credit is used up by it.
+  void SetApart(Ticket ticket);
   // The next tasks to send, fewest first; they count as sent. Appends to `out`.
   void Dispatch(std::vector<Assignment>& out);
   // The task's outcome has been reported, or nobody wants it: forgets it.
@@ -82,11 +91,19 @@ class Pool {
                                  bool& expected);
 
   // --- lives of children
+  // Makes room for one more; its number.
+  Child AddSlot() {
+    children_.emplace_back();
+    return static_cast<Child>(children_.size() - 1);
+  }
   void ChildReady(Child child);
   // `begun` is the child's last word in its status page, after its last answers
   // were taken. The task it ran then is the culprit (the caller frees it); all
   // others it had wait again, at no cost.
   std::optional<Ticket> ChildDied(Child child, uint64_t begun);
+  // The next task that waits for a child of its own; it counts as sent to `child`, which
+  // was not ready and gets nothing else.
+  std::optional<Ticket> NextApart(Child child);
   // No more frames for it; its end is near. Those it has stay.
   void Retire(Child child);
   // It has run all the tasks of its life, or is retired, and owes no answer that counts.
@@ -97,6 +114,7 @@ class Pool {
   // The task of frame `number`, if it was sent and is neither answered nor recalled.
   std::optional<Ticket> Sent(Child child, uint64_t number) const;
   bool ready(Child child) const { return children_[child].ready; }
+  bool retired(Child child) const { return children_[child].retired; }
   // Unanswered frames that are not recalled.
   uint32_t in_flight(Child child) const { return children_[child].live; }
   // More than one unanswered frame and not known to be stalled: what is behind the first may be stuck.
@@ -117,11 +135,19 @@ class Pool {
   void Recalled(Child child, Range range, uint64_t begun_after);
 
   // --- taking tasks back out
-  // All waiting tasks but the first `keep`; the caller reports and frees them.
-  std::vector<Ticket> TakeWaiting(size_t keep);
+  // All waiting tasks; the caller reports and frees them.
+  std::vector<Ticket> TakeWaiting();
+  // The same because all children have been busy for long: nothing is asked for ahead
+  // until one of them answers.
+  std::vector<Ticket> HandBack();
   void RemoveWaiting(Ticket ticket);
 
   // --- credit
+  // Tasks are asked for as if that many children were ready: the others are made when
+  // there is something to do for them. No task is asked for while none is ready.
+  void SetCapacity(uint32_t children) { capacity_ = children; }
+  // Whether others can be made just now.
+  void SetGrowing(bool growing) { growing_ = growing; }
   // How much more to ask the broker for; counts as asked. 0 while paused.
   uint32_t TakeCredit();
   // What was asked for and not delivered is void: the stream broke, or drain.
@@ -131,10 +157,12 @@ class Pool {
   uint32_t outstanding() const { return outstanding_; }
 
   size_t waiting() const { return waiting_.size(); }
+  size_t waiting_apart() const { return waiting_apart_.size(); }
   size_t in_hand() const { return in_hand_; }
   uint32_t ready_children() const { return ready_; }
-  uint32_t busy_children() const;
-  bool all_stalled() const;
+  uint32_t busy_children() const { return busy_; }
+  // The most that were busy at once since the last call.
+  uint32_t TakeBusyPeak() { return std::exchange(busy_peak_, busy_); }
   double mean_service_us() const { return mean_us_; }
 
  private:
@@ -153,23 +181,32 @@ class Pool {
     bool ready = false;
     bool stalled = false;
     bool retired = false;
+    bool apart = false;
     uint64_t tasks_left = UINT64_MAX;  // that may still be sent to it
   };
 
   uint32_t FramesPerChild() const;
   bool HasRoom(const Slot& slot, uint32_t frames) const;
   void RequeueFront(Ticket ticket);
+  void LessLive(Slot& slot);
 
   const PoolLimits limits_;
   std::vector<Slot> children_;
   std::deque<Task> tasks_;  // by ticket; entries are reused, with their buffers
   std::vector<Ticket> free_;
   std::deque<Ticket> waiting_;
+  std::deque<Ticket> waiting_apart_;
   size_t in_hand_ = 0;
+  size_t apart_ = 0;  // of those in hand
   uint64_t bytes_in_hand_ = 0;
+  uint32_t capacity_;
   uint32_t ready_ = 0;
+  uint32_t busy_ = 0;
+  uint32_t busy_peak_ = 0;
   uint32_t outstanding_ = 0;
+  bool growing_ = true;
   bool paused_ = false;
+  bool handed_back_ = false;
   uint32_t answers_ = 0;  // up to the 8 that make the mean known
   double mean_us_ = 0;
   double mean_bytes_ = 0;

@@ -23,15 +23,12 @@ class RespawnPolicy {
     failures_ = 0;
     backoff_.Reset();
   }
-  // The delay before the replacement is started.
-  std::chrono::milliseconds OnDeath(bool healthy) {
-    if (healthy) return std::chrono::milliseconds(0);
+  // A child died at start. The delay before the next one is started.
+  std::chrono::milliseconds OnFailure() {
     ++failures_;
     return backoff_.Next();
   }
   bool tripped() const { return failures_ >= kTripAfter; }
-  // True for the failure that trips the breaker, so that it is said once.
-  bool just_tripped() const { return failures_ == kTripAfter; }
 
  private:
   uint32_t failures_ = 0;

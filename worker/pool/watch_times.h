@@ -15,6 +15,7 @@ class WatchTimes {
 
   explicit WatchTimes(uint32_t children) : at_(children, kNever) {}
 
+  void AddChild() { at_.push_back(kNever); }
   // Looks at `child` at that time, or earlier if that was wanted already. True: next() moved.
   bool Want(uint32_t child, uint64_t at) {
     at_[child] = std::min(at_[child], at);

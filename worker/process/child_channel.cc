@@ -1,5 +1,6 @@
 #include "worker/process/child_channel.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -24,6 +25,15 @@ ChildChannel::Sent ChildChannel::Send() {
   out_.clear();
   out_sent_ = 0;
   return Sent::kAll;
+}
+
+bool ChildChannel::WaitDead(int timeout_ms) const {
+  pollfd polled{pidfd_.get(), POLLIN, 0};
+  int result;
+  do {
+    result = poll(&polled, 1, timeout_ms);
+  } while (result < 0 && errno == EINTR);
+  return result > 0;
 }
 
 void ChildChannel::CloseWrites() {

@@ -30,6 +30,9 @@ class ChildChannel {
   enum class Sent { kAll, kBlocked, kBroken };
   Sent Send();
 
+  // Waits up to `timeout_ms` for the child's death. False if it lives on.
+  bool WaitDead(int timeout_ms) const;
+
   // The child reads the end once it has read what was sent.
   void CloseWrites();
 

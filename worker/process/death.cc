@@ -60,6 +60,11 @@ std::string DescribeUse(const ChildEnd& end) {
                          static_cast<double>(end.system_ms) / 1000);
 }
 
+std::string DescribeStatus(int wait_status) {
+  return WIFSIGNALED(wait_status) ? absl::StrCat("died of ", SignalName(WTERMSIG(wait_status)))
+                                  : absl::StrCat("exited with status ", WEXITSTATUS(wait_status));
+}
+
 std::string SignalName(int number) {
   const char* name = sigabbrev_np(number);
   const char* description = sigdescr_np(number);

@@ -40,6 +40,9 @@ DeathReport DescribeDeath(const ChildEnd& end, const ChildLimits& limits, std::s
 // "peak memory 12 MiB, CPU time 0.1 s user and 0 s system"
 std::string DescribeUse(const ChildEnd& end);
 
+// "died of SIGSEGV (Segmentation fault)" or "exited with status 3"
+std::string DescribeStatus(int wait_status);
+
 // "SIGSEGV (Segmentation fault)"
 std::string SignalName(int number);
 

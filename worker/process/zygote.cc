@@ -1,7 +1,6 @@
 #include "worker/process/zygote.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -11,62 +10,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "worker/process/threads.h"
-#include "worker/process/zygote_server.h"
 
 namespace joinq {
-
-absl::StatusOr<Zygote> Zygote::Fork(const ZygoteProgram& program) {
-  if (CountThreads() > 1) {
-    return absl::FailedPreconditionError("the process has threads already; call WorkerMain first in main");
-  }
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-    return absl::ErrnoToStatus(errno, "socketpair for the zygote");
-  }
-  UniqueFd daemon_end(pair[0]), zygote_end(pair[1]);
-  const pid_t pid = fork();
-  if (pid < 0) return absl::ErrnoToStatus(errno, "fork of the zygote");
-  if (pid == 0) {
-    daemon_end.Reset();
-    _exit(ServeZygote(std::move(zygote_end), program));
-  }
-  return Zygote(pid, std::move(daemon_end));
-}
-
-absl::StatusOr<std::vector<std::string>> Zygote::WaitReady() {
-  std::vector<std::string> handlers;
-  std::string loading;
-  for (;;) {
-    pollfd polled{control_.get(), POLLIN, 0};
-    if (poll(&polled, 1, -1) < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, "poll");
-    ZygoteReport report;
-    SpawnedChild spawned;
-    switch (Receive(report, spawned)) {
-      case Next::kNone:
-        continue;
-      case Next::kGone: {
-        int status = 0;
-        waitpid(pid_, &status, 0);
-        const std::string what = loading.empty() ? "" : absl::StrCat(loading, ": ");
-        return absl::InternalError(
-            WIFSIGNALED(status)
-                ? absl::StrCat(what, "loading it died of signal ", WTERMSIG(status), " (",
-                               strsignal(WTERMSIG(status)), ")")
-                : absl::StrCat(what, "loading it ended with exit status ", WEXITSTATUS(status)));
-      }
-      case Next::kReport:
-        break;
-    }
-    if (report.type == ZygoteReport::kHandler) handlers.emplace_back(report.text);
-    if (report.type == ZygoteReport::kLoading) loading = report.text;
-    if (report.type == ZygoteReport::kReady) return handlers;
-    if (report.type == ZygoteReport::kFailed) {
-      Stop();
-      return absl::InvalidArgumentError(report.text);
-    }
-  }
-}
 
 absl::Status Zygote::Send(const ZygoteRequest& request) {
   ssize_t sent;
@@ -76,8 +21,11 @@ absl::Status Zygote::Send(const ZygoteRequest& request) {
   return sent < 0 ? absl::ErrnoToStatus(errno, "request to the zygote") : absl::OkStatus();
 }
 
-absl::Status Zygote::Spawn(uint32_t child) {
-  return Send({ZygoteRequest::kSpawn, child, 0, 0});
+absl::Status Zygote::Spawn(uint32_t child, bool single) {
+  return Send({ZygoteRequest::kSpawn, child, 0, single ? 1 : 0});
+}
+absl::Status Zygote::NameHandler(uint16_t index, uint16_t handler) {
+  return Send({ZygoteRequest::kName, index, 0, handler});
 }
 absl::Status Zygote::Kill(pid_t pid, int signal) {
   return Send({ZygoteRequest::kKill, 0, pid, signal});
@@ -116,11 +64,35 @@ Zygote::Next Zygote::Receive(ZygoteReport& report, SpawnedChild& spawned) {
   return Next::kReport;
 }
 
-void Zygote::Stop() {
-  if (!control_.valid()) return;
-  control_.Reset();
-  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+ZygoteStart::State ZygoteStart::Take(Zygote& zygote) {
+  for (;;) {
+    ZygoteReport report;
+    SpawnedChild spawned;
+    switch (zygote.Receive(report, spawned)) {
+      case Zygote::Next::kNone:
+        return State::kLoading;
+      case Zygote::Next::kGone:
+        return State::kGone;
+      case Zygote::Next::kReport:
+        break;
+    }
+    if (report.type == ZygoteReport::kHandler) handlers_.emplace_back(report.text);
+    if (report.type == ZygoteReport::kLoading) loading_ = report.text;
+    if (report.type == ZygoteReport::kReady) return State::kReady;
+    if (report.type == ZygoteReport::kFailed) {
+      error_ = absl::InvalidArgumentError(report.text);
+      return State::kFailed;
+    }
   }
+}
+
+absl::Status ZygoteStart::ErrorOfEnd(int wait_status) const {
+  const std::string what = loading_.empty() ? "" : absl::StrCat(loading_, ": ");
+  return absl::InternalError(
+      WIFSIGNALED(wait_status)
+          ? absl::StrCat(what, "loading it died of signal ", WTERMSIG(wait_status), " (",
+                         strsignal(WTERMSIG(wait_status)), ")")
+          : absl::StrCat(what, "loading it ended with exit status ", WEXITSTATUS(wait_status)));
 }
 
 }  // namespace joinq

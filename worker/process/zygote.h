@@ -1,6 +1,6 @@
-// The zygote: a small single-threaded process, forked before the daemon has any
-// thread or gRPC object. It loads the user's modules once, forks children on
-// request, reaps them and every orphan of theirs, and reports their ends.
+// The zygote: a small single-threaded process, forked by the keeper (see keeper.h).
+// It loads the user's modules once, forks children on request, reaps them and
+// every orphan of theirs, and reports their ends.
 //
 // If the daemon dies the zygote sees its socket close, kills every group and
 // ends. If the zygote dies its children are killed by the kernel
@@ -23,6 +23,18 @@
 
 namespace joinq {
 
+inline constexpr uint16_t kNoHandler = 0xffff;
+
+// Where a child finds itself.
+struct ChildPlace {
+  int channel;
+  StatusPage& page;
+  int output;   // the pipe that its stdout and stderr are, or -1 if those are inherited
+  bool single;  // it is made for one task, and its exit status tells of that
+  // The handlers of task frames: their indices in the order of ZygoteProgram::handler_names.
+  const std::vector<uint16_t>& handlers;
+};
+
 // What runs in the zygote and its children.
 struct ZygoteProgram {
   // Loads what the children need, announcing each part by a name for people; an error ends the zygote.
@@ -30,8 +42,7 @@ struct ZygoteProgram {
   // After load: the handlers, in the order of their indices.
   std::function<std::vector<std::string>()> handler_names;
   // The life of a child: returns its exit status.
-  // `output` is a descriptor of the pipe that its stdout and stderr are, or -1 if those are inherited.
-  std::function<int(int channel, StatusPage& page, int output)> run_child;
+  std::function<int(const ChildPlace& place)> run_child;
   bool capture_output = false;
 };
 
@@ -48,14 +59,13 @@ struct SpawnedChild {
 // The daemon's end. Not thread-safe.
 class Zygote {
  public:
-  // Forks. FAILED_PRECONDITION if this process has more than one thread.
-  static absl::StatusOr<Zygote> Fork(const ZygoteProgram& program);
-
-  // Waits until the zygote serves; the names of its handlers, or why it does not serve.
-  absl::StatusOr<std::vector<std::string>> WaitReady();
+  Zygote(pid_t pid, UniqueFd control) : pid_(pid), control_(std::move(control)) {}
 
   // Requests never block: the zygote always reads. An error means that it is gone.
-  absl::Status Spawn(uint32_t child);
+  absl::Status Spawn(uint32_t child, bool single);
+  // Task frames say `index` from now on for its handler `handler`; all are named
+  // once, from index 0 on, before the first Spawn.
+  absl::Status NameHandler(uint16_t index, uint16_t handler);
   absl::Status Kill(pid_t pid, int signal);
   absl::Status Signal(pid_t pid, int signal);  // to that process alone, not its group
   absl::Status KillAll();
@@ -67,15 +77,36 @@ class Zygote {
 
   int control_fd() const { return control_.get(); }
   pid_t pid() const { return pid_; }
-  // Closes the socket, which ends the zygote, and reaps it.
-  void Stop();
+  // Closes the socket, which ends the zygote and all its children.
+  void Stop() { control_.Reset(); }
 
  private:
-  Zygote(pid_t pid, UniqueFd control) : pid_(pid), control_(std::move(control)) {}
   absl::Status Send(const ZygoteRequest& request);
 
   pid_t pid_;
   UniqueFd control_;
+};
+
+// The start of a zygote: takes its reports until it serves.
+class ZygoteStart {
+ public:
+  // kGone: it ended without saying why: see ErrorOfEnd.
+  enum class State { kLoading, kReady, kFailed, kGone };
+  State Take(Zygote& zygote);
+
+  const std::vector<std::string>& handlers() const { return handlers_; }
+  const absl::Status& error() const { return error_; }
+  absl::Status ErrorOfEnd(int wait_status) const;
+
+ private:
+  std::vector<std::string> handlers_;
+  std::string loading_;
+  absl::Status error_;
+};
+
+struct StartedZygote {
+  Zygote zygote;
+  std::vector<std::string> handlers;
 };
 
 }  // namespace joinq

@@ -12,13 +12,12 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <fstream>
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "worker/process/offspring.h"
 #include "worker/process/pidfd.h"
 #include "worker/process/threads.h"
 
@@ -26,7 +25,6 @@ namespace joinq {
 namespace {
 
 constexpr int kSocketBufferBytes = 1 << 20;
-constexpr int kReapWaitMs = 2000;
 
 void SetText(ZygoteReport& report, absl::string_view text) {
   const size_t size = std::min(text.size(), sizeof report.text - 1);
@@ -34,28 +32,8 @@ void SetText(ZygoteReport& report, absl::string_view text) {
   report.text[size] = '\0';
 }
 
-// The broker's secrets are none of the handlers' business, nor are the worker's own
-// options: a joinq run by a handler would take them for its own. Where the broker is
-// may be known.
-void DropOptions() {
-  std::vector<std::string> names;
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    const std::string_view text(*variable);
-    if (text.starts_with("JOINQ_") && !text.starts_with("JOINQ_URL="))
-      names.emplace_back(text.substr(0, text.find('=')));
-  }
-  for (const auto& name : names) unsetenv(name.c_str());
-}
-
 uint64_t Ms(const timeval& time) {
   return static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_usec) / 1000;
-}
-
-void ReadFromNothing() {
-  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0) return;
-  dup2(null, STDIN_FILENO);
-  close(null);
 }
 
 class ZygoteServer {
@@ -103,13 +81,8 @@ class ZygoteServer {
 
   void Prepare() {
     prctl(PR_SET_NAME, "joinq-zygote");
-    // Out of the terminal's group: Ctrl-C is for the daemon, which then decides.
-    setpgid(0, 0);
-    for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    DropOptions();
-    ReadFromNothing();
-    // Everything the caller left open ends here; what modules open later is theirs.
+    // What modules open later is theirs.
     if (control_.get() != 3 && dup3(control_.get(), 3, O_CLOEXEC) == 3) control_.Reset(3);
     close_range(static_cast<unsigned>(control_.get()) + 1, ~0u, 0);
     fcntl(control_.get(), F_SETFL, O_NONBLOCK);
@@ -149,7 +122,11 @@ class ZygoteServer {
       }
       switch (request.type) {
         case ZygoteRequest::kSpawn:
-          Spawn(request.child);
+          Spawn(request.child, request.signal == 1);
+          break;
+        case ZygoteRequest::kName:
+          handlers_.resize(std::max<size_t>(handlers_.size(), request.child + 1), kNoHandler);
+          handlers_[request.child] = static_cast<uint16_t>(request.signal);
           break;
         case ZygoteRequest::kKill:
           if (children_.contains(request.pid)) kill(-request.pid, request.signal);
@@ -164,18 +141,18 @@ class ZygoteServer {
     }
   }
 
-  void Spawn(uint32_t child) {
+  void Spawn(uint32_t child, bool single) {
     Outgoing out;
     out.report.type = ZygoteReport::kSpawned;
     out.report.child = child;
-    if (absl::Status status = TrySpawn(out); !status.ok()) {
+    if (absl::Status status = TrySpawn(out, single); !status.ok()) {
       out.report.type = ZygoteReport::kSpawnFailed;
       SetText(out.report, status.message());
     }
     reports_.push_back(std::move(out));
   }
 
-  absl::Status TrySpawn(Outgoing& out) {
+  absl::Status TrySpawn(Outgoing& out, bool single) {
     if (CountThreads() > 1) return absl::FailedPreconditionError("a module started a thread in the zygote");
     UniqueFd page_fd;
     auto page = SharedStatusPage::Create(page_fd);
@@ -208,7 +185,7 @@ class ZygoteServer {
         dup2(output_write.get(), STDERR_FILENO);
       }
       BecomeChild(zygote);
-      const int status = program_.run_child(child_end.get(), **page, output_write.get());
+      const int status = program_.run_child({child_end.get(), **page, output_write.get(), single, handlers_});
       fflush(nullptr);
       _exit(status);
     }
@@ -306,26 +283,15 @@ class ZygoteServer {
 
   // Ends all children and whatever they left behind, also what moved to groups of its own.
   void KillEverything() {
-    for (int waited_ms = 0; waited_ms < kReapWaitMs; waited_ms += 5) {
-      for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
-      std::ifstream offspring(absl::StrCat("/proc/self/task/", getpid(), "/children"));
-      for (pid_t pid; offspring >> pid;) kill(pid, SIGKILL);
-      pid_t reaped;
-      while ((reaped = waitpid(-1, nullptr, WNOHANG)) > 0) children_.erase(reaped);
-      if (reaped < 0 && errno == ECHILD) return;
-      // Woken by the next death, or else by the clock.
-      pollfd polled{signals_.get(), POLLIN, 0};
-      poll(&polled, 1, 5);
-      signalfd_siginfo ignored;
-      while (read(signals_.get(), &ignored, sizeof ignored) > 0) {
-      }
-    }
+    for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
+    EndOffspring([](pid_t) { return false; });
   }
 
   UniqueFd control_;
   UniqueFd signals_;
   const ZygoteProgram& program_;
   std::map<pid_t, uint32_t> children_;  // not yet reaped
+  std::vector<uint16_t> handlers_;      // by their index in task frames
   std::deque<Outgoing> reports_;
   bool open_ = true;
 };

@@ -164,6 +164,13 @@ class HandlerError : public std::runtime_error {
 // starts, which then refuses to run. Not thread-safe; call it during start-up only.
 void RegisterHandler(std::string_view name, Handler handler);
 
+// Adds a function that every child runs once, before its first task, in the order of
+// registration: to open what must not be shared with other children (connections,
+// random seeds, threads). What all children can share (tables, models) is better
+// loaded when the program or module is: they get it by copy-on-write. One that throws
+// fails the child's start. Not thread-safe; call it during start-up only.
+void RegisterChildInit(std::function<void()> initialize);
+
 // The whole worker program: see `joinq-worker --help`. Call it first in main,
 // before any thread exists. Returns the exit status.
 int WorkerMain(int argc, char** argv);
@@ -304,3 +311,7 @@ bool RegisterTask(std::string_view name, F function) {
 #define JOINQ_TASK_AS(name, ...)                                         \
   [[maybe_unused]] static const bool JOINQ_TASK_VARIABLE_(__COUNTER__) = \
       ::joinq::RegisterTask(name, __VA_ARGS__)
+// JOINQ_CHILD_INIT([] { database = Connect(); }); see RegisterChildInit.
+#define JOINQ_CHILD_INIT(...)                                            \
+  [[maybe_unused]] static const bool JOINQ_TASK_VARIABLE_(__COUNTER__) = \
+      (::joinq::RegisterChildInit(__VA_ARGS__), true)
