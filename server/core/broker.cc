@@ -187,6 +187,9 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
       case WaiterKind::kResult:
         answer = absl::DeadlineExceededError(absl::StrCat("task ", Raw(waiter.task), " is not finished yet"));
         break;
+      case WaiterKind::kCancel:
+        answer = absl::OkStatus();  // it is cancelled; the end of its work is not known
+        break;
     }
   }
   if (waiter.producer != nullptr) {
@@ -196,15 +199,20 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
     }
     return;
   }
-  if (waiter.kind == WaiterKind::kResult) {
-    auto list = result_waiters_.find(waiter.task);
-    if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
-    if (waiter.watch_tag != 0) return;  // its stream ends, and it will watch again
-  }
+  DropEmptyListOf(waiter);
+  // Its stream ends, and it will watch again.
+  if (waiter.kind == WaiterKind::kResult && waiter.watch_tag != 0) return;
   Reply reply;
   reply.to = waiter.caller;
   reply.status = std::move(answer);
   effects_.replies.push_back(std::move(reply));
+}
+
+// A waiter was taken out: nobody may be left who waits for that result.
+void Broker::DropEmptyListOf(const Waiter& waiter) {
+  if (waiter.kind != WaiterKind::kResult) return;
+  auto list = result_waiters_.find(waiter.task);
+  if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
 }
 
 void Broker::CallerGone(CallerId caller) {
@@ -214,10 +222,7 @@ void Broker::CallerGone(CallerId caller) {
     if (waiter.producer != nullptr) {
       for (NewTask& task : waiter.tasks) waiter.producer->tags.erase(task.tag);
     }
-    if (waiter.kind == WaiterKind::kResult) {
-      auto list = result_waiters_.find(waiter.task);
-      if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
-    }
+    DropEmptyListOf(waiter);
     if (waiter.kind == WaiterKind::kPut && (freed.empty() || freed.back() != waiter.queue))
       freed.push_back(waiter.queue);
   }
@@ -237,7 +242,8 @@ void Broker::CallerGone(CallerId caller) {
     sessions_by_stream_.erase(it);
     session->stream = kNobody;
     session->credit = 0;
-    if (session->leases.count == 0 && (session->draining || session->kind == SessionKind::kClient)) {
+    const bool leaves = session->draining && session->cancelled.empty();
+    if (session->leases.count == 0 && (leaves || session->kind == SessionKind::kClient)) {
       EndSession(session);
     } else {
       session->ends = now_ + limits_.worker_grace;

@@ -107,6 +107,10 @@ class Broker {
   std::vector<TaskView> ListTasks(const TaskFilter& filter, uint64_t* next) const;
   // What would be handed out next, in that order.
   absl::StatusOr<std::vector<TaskView>> Peek(std::string_view queue, size_t limit) const;
+  // The task is cancelled at once. With wait_ms the caller is told the end of its work,
+  // now or later. Who asked for it before may ask again, and terminate what was only
+  // asked to end.
+  absl::StatusOr<CancelAnswer> CancelTask(CallerId caller, TaskId task, const CancelSpec& spec);
   absl::StatusOr<TaskView> CancelTask(TaskId task);
   absl::StatusOr<TaskView> RetryTask(TaskId task);
   absl::StatusOr<Why> WhyTask(TaskId task) const;
@@ -149,6 +153,8 @@ class Broker {
   void WorkerCredit(CallerId stream, uint32_t credit);
   void WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completion> completions);
   void WorkerProgress(CallerId stream, const LeaseRef& lease, std::string_view progress);
+  // The work on a cancelled lease is over. What is not waited for is passed over.
+  void WorkerStopped(CallerId stream, const LeaseRef& lease, WorkEnd end);
   void WorkerReports(CallerId stream, const WorkerStatus& status);
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
@@ -233,6 +239,7 @@ class Broker {
   void Admit(Waiter&& waiter);
   void AdmitPuts(Queue* queue);
   void Answer(Waiter&& waiter, const absl::Status& status);
+  void DropEmptyListOf(const Waiter& waiter);
   absl::Status CheckFollowUps(std::span<const FollowUp> follow_ups) const;
   void PutFollowUps(std::span<FollowUp> follow_ups, std::vector<TaskId>* ids);
   void ForgetKey(KeyEntry* entry);
@@ -304,6 +311,16 @@ class Broker {
   // looking (broker_inspect.cc)
   TaskView ViewOf(const Task& task) const;
 
+  // cancelled work (broker_cancels.cc)
+  using CancelledWorks = absl::node_hash_map<TaskId, CancelledWork>;
+  absl::StatusOr<CancelAnswer> CancelAgain(CallerId caller, CancelAnswer answer, const CancelSpec& spec);
+  CancelledWork* Cancelled(Session* holder, TaskId task, Token token, bool terminate);
+  void TellHolder(const CancelledWork& work, TaskId task);
+  void ParkCancel(CallerId caller, TaskId task, CancelledWork* work, uint32_t wait_ms);
+  void WorkEnded(TaskId task, WorkEnd end);
+  void CompletedCancelled(const Session& worker, const Completion& completion);
+  void TellAllCancelled(const Session& worker);
+
   // results (broker_results.cc)
   void KeepResult(Task* task, std::string_view result, std::string_view content_type);
   void ShelveResult(Task* task);
@@ -321,7 +338,7 @@ class Broker {
   void Complete(Task* task, Completion* completion);
   SessionWelcome Attach(Session* session, CallerId stream, const SessionProfile& profile,
                         std::span<const LeaseRef> held);
-  void EndSession(Session* session);
+  void EndSession(Session* session, WorkEnd cancelled = WorkEnd::kHostLost);
   void DetachQueues(Session* worker);
   void ArmSessionTimer(Session* session, Time when);
   void CheckSessionTimer(uint64_t id, Time due);
@@ -389,7 +406,8 @@ class Broker {
   absl::flat_hash_map<QueueId, Queue*> queues_by_id_;
   std::map<int64_t, TaskList> results_by_second_;  // of expiry
   absl::node_hash_map<TaskId, WaiterList>
-      result_waiters_;  // the index points at the lists: they must not move
+      result_waiters_;             // the index points at the lists: they must not move
+  CancelledWorks cancelled_work_;  // likewise
   WaiterIndex waiters_;
   std::deque<Sweep> sweeps_;  // under way; the first one has the next turn
   TimerHeap timers_;
@@ -413,6 +431,7 @@ class Broker {
     Token token;
     Verdict verdict = Verdict::kNone;
     bool cancelled = false;
+    WorkEnd work_end = WorkEnd::kUnspecified;  // of a cancelled one
   };
   static constexpr size_t kCompletedSlots = 1 << 16;
   std::unique_ptr<std::array<Completed, kCompletedSlots>> completed_;

@@ -120,6 +120,7 @@ std::string Broker::CheckInvariants() const {
       if (queue->HasRoomFor(first.tasks.size(), first.bytes)) says("a put sleeps though there is room");
     }
   }
+  size_t cancelled = 0;
   for (const auto& [id, session] : sessions_) {
     uint32_t leases = 0;
     for (const Task* task = session->leases.tasks.front(); task != nullptr;
@@ -129,7 +130,14 @@ std::string Broker::CheckInvariants() const {
         problem = absl::StrCat("session ", id, " lists task ", Raw(task->id), " that it does not hold");
     }
     if (leases != session->leases.count) problem = absl::StrCat("session ", id, " miscounts its leases");
+    cancelled += session->cancelled.size();
+    for (TaskId task : session->cancelled) {
+      auto work = cancelled_work_.find(task);
+      if (work == cancelled_work_.end() || work->second.holder != session.get())
+        problem = absl::StrCat("session ", id, " lists task ", Raw(task), " as cancelled under it");
+    }
   }
+  if (cancelled != cancelled_work_.size()) problem = "cancelled work is left of a session that has ended";
   return problem;
 }
 

@@ -123,6 +123,7 @@ SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionPr
     if (!kept.contains(task->id)) undelivered.push_back({task->id, task->ties->token});
   }
   ReturnUndelivered(undelivered);
+  if (session->kind == SessionKind::kWorker) TellAllCancelled(*session);
   // What left its line made room there.
   for (Queue* queue : reclaimed) Dispatch(queue);
   return welcome;
@@ -192,7 +193,7 @@ void Broker::ClientLeaves(CallerId stream) {
   for (Task* task = leases.front(); task != nullptr; task = leases.Next(task))
     held.push_back({task->id, task->ties->token});
   ReturnUndelivered(held);
-  EndSession(client);
+  EndSession(client, WorkEnd::kNotRunning);
 }
 
 void Broker::WorkerReports(CallerId stream, const WorkerStatus& status) {
@@ -224,6 +225,7 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completi
       Task* task = FindLease(completion.lease);
       if (task == nullptr) {
         if (!Repeats(completion.lease, completion.verdict)) ack.stale.push_back(completion.lease.task);
+        CompletedCancelled(*worker, completion);
         continue;
       }
       Queue* queue = task->queue();
@@ -291,9 +293,10 @@ void Broker::CheckSessionTimer(uint64_t id, Time due) {
 // The session is gone for good. A worker works in the order of delivery, so its
 // oldest leases, as many as it has children, may have been running: those are
 // charged with a crash. The others were never started and go back at no cost. What
-// a client held may all have been running.
-void Broker::EndSession(Session* session) {
+// a client held may all have been running. `cancelled` is the end of its cancelled work.
+void Broker::EndSession(Session* session, WorkEnd cancelled) {
   DetachQueues(session);
+  while (!session->cancelled.empty()) WorkEnded(session->cancelled.front(), cancelled);
   std::vector<Task*> leases;
   for (Task* task = session->leases.tasks.front(); task != nullptr; task = session->leases.tasks.Next(task))
     leases.push_back(task);

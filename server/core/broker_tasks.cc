@@ -315,39 +315,6 @@ void Broker::PayloadLost(TaskId id) {
   Dispatch(queue);
 }
 
-absl::StatusOr<TaskView> Broker::CancelTask(TaskId id) {
-  Task* task = tasks_.Find(id);
-  if (const Completed& last = (*completed_)[Raw(id) % kCompletedSlots];
-      task == nullptr && last.task == id && last.cancelled) {
-    TaskView view;  // repeated, and nothing else is known any more
-    view.id = id;
-    view.state = TaskState::kEnded;
-    view.outcome = Outcome::kCancelled;
-    return view;
-  }
-  if (task == nullptr) return UnknownTask(id);
-  if (task->state == TaskState::kEnded && task->outcome == Outcome::kCancelled) return ViewOf(*task);
-  if (task->state == TaskState::kEnded || task->state == TaskState::kDead) {
-    return FieldError(
-        absl::StatusCode::kFailedPrecondition, "task_id",
-        absl::StrCat("task ", Raw(id), task->state == TaskState::kDead ? " is dead" : " has ended",
-                     "; only a waiting or a running one can be cancelled"));
-  }
-  if (task->state == TaskState::kLeased && task->ties->holder != nullptr &&
-      task->ties->holder->stream != kNobody) {
-    effects_.cancels.push_back({task->ties->holder->stream, {id, task->ties->token}});
-  }
-  Queue* queue = task->queue();
-  TaskView view = ViewOf(*task);
-  view.state = TaskState::kEnded;
-  view.outcome = Outcome::kCancelled;
-  view.token = {};
-  (*completed_)[Raw(id) % kCompletedSlots] = {.task = id, .token = {}, .cancelled = true};
-  End(task, Outcome::kCancelled, {}, {});
-  Dispatch(queue);
-  return view;
-}
-
 absl::StatusOr<TaskView> Broker::RetryTask(TaskId id) {
   Task* task = tasks_.Find(id);
   if (task == nullptr) return UnknownTask(id);

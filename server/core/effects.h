@@ -61,6 +61,7 @@ struct Reply {
   uint64_t count = 0;                          // purges and retries of dead tasks
   std::unique_ptr<ResultNotice> result;        // GetResult
   Name queue, handler;                         // GetResult
+  WorkEnd work_end = WorkEnd::kUnspecified;    // CancelTask
 };
 
 struct CompletionsAck {
@@ -72,6 +73,7 @@ struct CompletionsAck {
 struct CancelNotice {
   CallerId to = kNobody;
   LeaseRef lease;
+  bool terminate = false;  // to a worker: end the process at once
 };
 
 struct ActionNotice {

@@ -60,6 +60,12 @@ struct Completion {
 
 inline constexpr size_t kFollowUpsMax = 1000;  // tasks of one completion
 
+struct CancelSpec {
+  bool terminate = false;  // end its process at once instead of asking its handler first
+  uint32_t wait_ms = 0;    // for the end of its work; 0: do not wait
+};
+inline constexpr uint32_t kCancelWaitMsMax = 600'000;
+
 struct SessionWelcome {
   std::vector<LeaseRef> lost;
   uint64_t completions_seen = 0;
@@ -81,6 +87,12 @@ struct TaskView {
   std::vector<Attempt> history;
   std::string progress, holder, unique_key;
   Token token;
+};
+
+struct CancelAnswer {
+  TaskView task;
+  WorkEnd work_end = WorkEnd::kUnspecified;  // with CancelSpec::wait_ms only
+  bool parked = false;                       // a Reply with the work's end follows
 };
 
 // The one reason why a task is not running; values equal the proto's.

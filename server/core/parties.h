@@ -2,16 +2,19 @@
 // hold leases, and producers, whose puts are told apart by tags.
 #pragma once
 
+#include <deque>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "server/core/task_pool.h"
 #include "server/core/types.h"
+#include "server/core/waiters.h"
 
 namespace joinq::core {
 
 class Queue;
+struct Session;
 
 // Leases in the order in which they were granted.
 struct LeaseList {
@@ -45,6 +48,8 @@ struct Session {
   Time ends = kNever;   // when silence or the grace period is over
   Time timer = kNever;  // the one timer that counts
 
+  std::deque<TaskId> cancelled;  // its leases among Broker::cancelled_work_, the oldest first
+
   // workers only
   WorkerStatus status;
   bool draining = false;
@@ -53,6 +58,15 @@ struct Session {
   std::vector<Queue*> queues;
   size_t next_queue = 0;  // whose turn it is
 };
+
+// The work on a lease that was cancelled, until its holder says that it is over.
+struct CancelledWork {
+  Session* holder = nullptr;
+  Token token;
+  bool terminate = false;
+  WaiterList waiters;
+};
+inline constexpr size_t kCancelledWorkMax = 16'384;  // of one session; the oldest is given up
 
 // A producer tells its puts apart by tags; a tag seen before is the same task.
 struct Producer {

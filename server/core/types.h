@@ -53,6 +53,15 @@ enum class Outcome : uint8_t {
 // How a holder ends its lease; kNone ends none.
 enum class Verdict : uint8_t { kDone = 0, kFailed = 1, kReleased = 2, kNone = 3 };
 
+// What became of the work on a lease that was cancelled.
+enum class WorkEnd : uint8_t {
+  kUnspecified = 0,  // not known (yet)
+  kNotRunning = 1,
+  kReturned = 2,
+  kKilled = 3,
+  kHostLost = 4,
+};
+
 enum class FailureKind : uint8_t {
   kUnspecified = 0,
   kHandlerError = 1,

@@ -1,6 +1,6 @@
 // Parked calls: puts that wait for room, gets that wait for a task, joins that
-// wait for 0, callers that wait for a result. A parked call is an entry here,
-// not a thread. Each entry ends exactly once: answered, timed out or cancelled.
+// wait for 0, callers that wait for a result or for the end of cancelled work. A parked call is an entry
+// here, not a thread. Each entry ends exactly once: answered, timed out or cancelled.
 #pragma once
 
 #include <list>
@@ -22,7 +22,7 @@ namespace joinq::core {
 class Queue;
 struct Producer;
 
-enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult };
+enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult, kCancel };
 
 struct WeightedQueue {
   Queue* queue = nullptr;
@@ -33,14 +33,14 @@ struct Waiter {
   uint64_t id = 0;
   WaiterKind kind = WaiterKind::kJoin;
   CallerId caller = kNobody;
-  Queue* queue = nullptr;  // null for kResult; the first one of a kGet
+  Queue* queue = nullptr;  // null for those about a task; the first one of a kGet
   GetSpec get;
   std::vector<WeightedQueue> queues;  // kGet
   PutSpec put;
   std::vector<NewTask> tasks;    // kPut
   uint64_t bytes = 0;            // of their payloads
   Producer* producer = nullptr;  // kPut from a producer's stream
-  TaskId task{0};                // kResult
+  TaskId task{0};                // kResult, kCancel
   bool forget = false;           // kResult
   uint64_t watch_tag = 0;        // kResult of a producer's stream: answered as a result with this tag
 };

@@ -153,6 +153,10 @@ std::vector<core::LeaseRef> LeasesOf(const google::protobuf::RepeatedPtrField<v1
   return out;
 }
 
+core::WorkEnd WorkEndOf(v1::WorkEnd end) {
+  return v1::WorkEnd_IsValid(end) ? static_cast<core::WorkEnd>(end) : core::WorkEnd::kUnspecified;
+}
+
 core::TaskError ErrorOf(const v1::TaskError& error) {
   core::TaskError out;
   const int kind = error.kind();

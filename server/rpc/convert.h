@@ -22,6 +22,8 @@ absl::StatusOr<std::vector<core::FollowUp>> FollowUpsOf(
     const google::protobuf::RepeatedPtrField<v1::FollowUp>& follow_ups, core::Broker* broker);
 core::LeaseRef LeaseOf(const v1::Lease& lease);
 std::vector<core::LeaseRef> LeasesOf(const google::protobuf::RepeatedPtrField<v1::Lease>& leases);
+// Values that are unknown here count as unspecified.
+core::WorkEnd WorkEndOf(v1::WorkEnd end);
 core::TaskError ErrorOf(const v1::TaskError& error);
 core::SessionProfile ProfileOf(const v1::WorkerHello& hello);
 core::SessionProfile ProfileOf(const v1::SessionHello& hello);

@@ -18,9 +18,6 @@ void TargetMap::Publish(core::Effects* effects,
   for (const auto& ack : effects->completion_acks) {
     if (Target* target = Find(ack.to)) target->CompletionsAcked(ack);
   }
-  for (const auto& cancel : effects->cancels) {
-    if (Target* target = Find(cancel.to)) target->Cancelled(cancel);
-  }
   for (const auto& action : effects->actions) {
     if (Target* target = Find(action.to)) target->Told(action);
   }
@@ -30,6 +27,10 @@ void TargetMap::Publish(core::Effects* effects,
   for (const auto& delivery : effects->deliveries) {
     if (Target* target = Find(delivery.to)) target->Delivered(delivery);
     // A worker whose stream is gone keeps its leases for the grace period.
+  }
+  // Behind the deliveries: one of these may be what is cancelled.
+  for (const auto& cancel : effects->cancels) {
+    if (Target* target = Find(cancel.to)) target->Cancelled(cancel);
   }
   std::sort(touched_.begin(), touched_.end());
   touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());

@@ -180,10 +180,20 @@ void ServeTaskCalls(CoreLoop* loop, Service* service) {
       kNothingToFill);
   ServeUnary<v1::CancelTaskRequest, v1::TaskInfo>(
       loop, on(&Service::RequestCancelTask, service),
-      [=](core::CallerId, const v1::CancelTaskRequest& request, v1::TaskInfo* response) -> Answer {
-        return info(broker->CancelTask(core::TaskId{request.task_id()}), response);
+      [=](core::CallerId caller, const v1::CancelTaskRequest& request, v1::TaskInfo* response) -> Answer {
+        auto answer = broker->CancelTask(caller, core::TaskId{request.task_id()},
+                                         {.terminate = request.terminate(), .wait_ms = request.wait_ms()});
+        if (!answer.ok()) return answer.status();
+        Fill(answer->task, /*with_payload=*/false, response);
+        if (answer->parked) return std::nullopt;
+        response->set_work_end(static_cast<v1::WorkEnd>(answer->work_end));
+        return absl::OkStatus();
       },
-      kNothingToFill);
+      [](core::Reply& reply, v1::TaskInfo* response) {
+        // Of one that was not parked it is set already.
+        if (reply.work_end != core::WorkEnd::kUnspecified)
+          response->set_work_end(static_cast<v1::WorkEnd>(reply.work_end));
+      });
   ServeUnary<v1::RetryTaskRequest, v1::TaskInfo>(
       loop, on(&Service::RequestRetryTask, service),
       [=](core::CallerId, const v1::RetryTaskRequest& request, v1::TaskInfo* response) -> Answer {

@@ -59,7 +59,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
 
   void Cancelled(const core::CancelNotice& cancel) override {
     bool fresh = false;
-    Fill(cancel.lease, writer_.Gather(kLeaseBytes, &fresh)->add_cancels());
+    v1::WorkResponse* message = writer_.Gather(kLeaseBytes, &fresh);
+    Fill(cancel.lease, cancel.terminate ? message->add_terminates() : message->add_cancels());
   }
 
   void Told(const core::ActionNotice& notice) override {
@@ -89,6 +90,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
                             report.progress());
     }
     if (request.completions_seq() > 0) Complete(request);
+    for (const auto& stopped : request.stopped())
+      broker.WorkerStopped(id_, LeaseOf(stopped.lease()), WorkEndOf(stopped.end()));
     if (request.credit() > 0) broker.WorkerCredit(id_, request.credit());
     return absl::OkStatus();
   }

@@ -62,6 +62,7 @@ struct Totals {
   uint64_t crashes = 0, machine_crashes = 0, commits = 0, commits_lost = 0, rows_moved = 0, loads = 0;
   uint64_t breaks = 0, repeats = 0, joins_ok = 0, joins_late = 0, results = 0, protected_leases = 0,
            sweeps = 0;
+  uint64_t cancels_sure = 0, cancels_unsure = 0;  // that waited for the end of the work
   uint64_t order_checks = 0;
 
   void Add(const Totals& other);

@@ -144,6 +144,8 @@ void Oracle::Answered(const core::Reply& reply) {
   const Call call = std::move(it->second);
   calls_.erase(it);
   if (reply.result != nullptr) Told(*reply.result);
+  if (call.kind == Call::kCancel)
+    ++(reply.work_end == core::WorkEnd::kUnspecified ? totals_->cancels_unsure : totals_->cancels_sure);
   if (call.kind == Call::kJoin) {
     if (reply.status.ok()) JoinAnswered(call);
     ++(reply.status.ok() ? totals_->joins_ok : totals_->joins_late);

@@ -54,14 +54,14 @@ class Oracle {
 
   // ---- calls that are answered by a reply
   struct Call {
-    enum Kind { kPut, kGet, kJoin, kResult } kind = kGet;
+    enum Kind { kPut, kGet, kJoin, kResult, kCancel } kind = kGet;
     std::string queue;
     core::Time deadline = core::kNever;
     std::vector<uint64_t> numbers;      // kPut
     bool ack = false;                   // kGet
     uint64_t session = 0;               // kGet
     std::set<core::TaskId> unfinished;  // kJoin: when it was called
-    core::TaskId task{0};               // kResult
+    core::TaskId task{0};               // kResult, kCancel
   };
   void Called(core::CallerId caller, Call call);
   void CallerGone(core::CallerId caller) { calls_.erase(caller); }

@@ -55,8 +55,10 @@ class OperatorPeer final : public Peer {
         return;
       case 16:
       case 17:
-      case 18:
         return Cancel();
+      case 18:
+      case 19:
+        return CancelAndWait();
       default:
         return;
     }
@@ -86,7 +88,9 @@ class OperatorPeer final : public Peer {
           });
     }
   }
-  std::string Unfinished() const override { return got_ ? "tasks are left" : ""; }
+  std::string Unfinished() const override {
+    return got_ ? "tasks are left" : cancelling_ > 0 ? "a cancel that waits" : "";
+  }
 
  private:
   void Ask(std::function<absl::Status(core::Broker&)> operation) {
@@ -155,6 +159,34 @@ class OperatorPeer final : public Peer {
       return absl::OkStatus();
     });
   }
+  // Answered when the worker says that the work is over, when it is lost, or at the deadline.
+  void CancelAndWait() {
+    const core::CancelSpec spec{.terminate = world_->random().OneIn(2),
+                                .wait_ms = world_->random().Any<uint32_t>({1, 200, 5000})};
+    Oracle::Call call;
+    call.kind = Oracle::Call::kCancel;
+    call.task = AnyTask();
+    call.deadline = core::Time(core::Millis(spec.wait_ms));
+    ++cancelling_;
+    world_->Call(
+        this, call,
+        [this, id = call.task, spec](core::Broker& broker, core::CallerId caller) {
+          auto cancelled = broker.CancelTask(caller, id, spec);
+          world_->Trace("cancel task %llu and wait %u: %s", static_cast<unsigned long long>(Raw(id)),
+                        spec.wait_ms, cancelled.status().ToString().c_str());
+          if (cancelled.ok()) {
+            world_->oracle().MayEnd(id);
+            world_->oracle().Ended(id);
+            if (cancelled->parked) return;
+          }
+          core::Reply reply;
+          reply.to = caller;
+          reply.status = cancelled.status();
+          if (cancelled.ok()) reply.work_end = cancelled->work_end;
+          broker.effects().replies.push_back(std::move(reply));
+        },
+        [this](const core::Reply*) { --cancelling_; });
+  }
   void Purge(const std::string& queue) {
     Ask([this, queue](core::Broker& broker) {
       Oracle& oracle = world_->oracle();
@@ -206,7 +238,7 @@ class OperatorPeer final : public Peer {
 
   World* const world_;
   size_t created_ = 0;
-  int taking_ = 0;
+  int taking_ = 0, cancelling_ = 0;
   bool got_ = false;
 };
 

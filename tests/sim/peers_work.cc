@@ -57,8 +57,12 @@ class WorkerPeer final : public Peer {
     held_.push_back({{delivery.task, delivery.token}, delivery.queue.str()});
   }
   void Cancelled(const core::LeaseRef& lease) override {
-    std::erase_if(held_, [&](const Held& held) {
-      return held.lease.task == lease.task && held.lease.token == lease.token;
+    const bool held = Drop(lease);
+    if (conn_ == nullptr || world_->random().OneIn(6)) return;  // it never ends, or is asked again
+    const auto end = held ? world_->random().Any({core::WorkEnd::kReturned, core::WorkEnd::kKilled})
+                          : core::WorkEnd::kNotRunning;
+    world_->Send(conn_, [conn = conn_, lease, end](core::Broker& broker) {
+      broker.WorkerStopped(conn->id, lease, end);
     });
   }
   void CompletionsAcked(const core::CompletionsAck& ack) override {
@@ -81,6 +85,12 @@ class WorkerPeer final : public Peer {
     std::vector<One> completions;
   };
 
+  // Whether it was held.
+  bool Drop(const core::LeaseRef& lease) {
+    return std::erase_if(held_, [&](const Held& held) {
+             return held.lease.task == lease.task && held.lease.token == lease.token;
+           }) > 0;
+  }
   bool Attached() {
     if (conn_ != nullptr) return welcome_;
     if (world_->random().Percent(60)) return false;
@@ -109,7 +119,7 @@ class WorkerPeer final : public Peer {
       world_->Answer(conn, [this, conn, welcome = *welcome] {
         if (conn != conn_) return;
         welcome_ = true;
-        for (const core::LeaseRef& lease : welcome.lost) Cancelled(lease);
+        for (const core::LeaseRef& lease : welcome.lost) Drop(lease);
         while (!unacked_.empty() && unacked_.front().seq <= welcome.completions_seen) unacked_.pop_front();
         for (const Message& message : unacked_) {
           if (conn_ != nullptr) Send(message);

@@ -12,14 +12,14 @@ void Totals::Add(const Totals& other) {
 }
 
 std::string Totals::Text() const {
-  return absl::StrCat(seeds, " seeds: ", rounds, " rounds, ", operations, " operations, ", puts, " puts (",
-                      repeats, " repeated, ", acked, " acknowledged), ", deliveries, " deliveries (",
-                      redeliveries, " again), ", ended, " ends, ", results, " results, ", joins_ok,
-                      " joins answered OK and ", joins_late, " not, ", breaks, " broken connections, ",
-                      crashes, " deaths of the broker and ", machine_crashes, " of its machine, ", commits,
-                      " commits (", commits_lost, " lost), ", rows_moved, " rows written, ", loads,
-                      " payloads read back, ", protected_leases, " leases found on disk, ", order_checks,
-                      " places checked, ", sweeps, " sweeps");
+  return absl::StrCat(
+      seeds, " seeds: ", rounds, " rounds, ", operations, " operations, ", puts, " puts (", repeats,
+      " repeated, ", acked, " acknowledged), ", deliveries, " deliveries (", redeliveries, " again), ", ended,
+      " ends, ", results, " results, ", joins_ok, " joins answered OK and ", joins_late, " not, ", breaks,
+      " broken connections, ", crashes, " deaths of the broker and ", machine_crashes, " of its machine, ",
+      commits, " commits (", commits_lost, " lost), ", rows_moved, " rows written, ", loads,
+      " payloads read back, ", protected_leases, " leases found on disk, ", order_checks, " places checked, ",
+      sweeps, " sweeps, ", cancels_sure, " ends of cancelled work confirmed and ", cancels_unsure, " not");
 }
 
 std::string Totals::TooLittle() const {
@@ -43,6 +43,7 @@ std::string Totals::TooLittle() const {
       {"payloads read back", loads, 200},
       {"leases found on disk", protected_leases, 50},
       {"places checked", order_checks, 1'000},
+      {"confirmed ends of cancelled work", cancels_sure, 50},
   };
   for (const auto& floor : floors) {
     const uint64_t least = floor.per_hundred_seeds * seeds / 100;

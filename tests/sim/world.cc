@@ -127,10 +127,10 @@ void World::Released(core::Effects* effects) {
   route(effects->put_refusals, [](Peer* peer, const core::PutRefusal& refusal) { peer->Refused(refusal); });
   route(effects->completion_acks,
         [](Peer* peer, const core::CompletionsAck& ack) { peer->CompletionsAcked(ack); });
-  route(effects->cancels,
-        [](Peer* peer, const core::CancelNotice& cancel) { peer->Cancelled(cancel.lease); });
   route(effects->results, [](Peer* peer, const core::ResultNotice& result) { peer->Result(result); });
   route(effects->deliveries, [](Peer* peer, const core::Delivery& delivery) { peer->Delivered(delivery); });
+  route(effects->cancels,
+        [](Peer* peer, const core::CancelNotice& cancel) { peer->Cancelled(cancel.lease); });
   for (core::Reply& reply : effects->replies) {
     ConnPtr conn = network_.Find(reply.to);
     if (conn == nullptr) {
