@@ -36,6 +36,7 @@
 #include "worker/process/death.h"
 #include "worker/process/keeper.h"
 #include "worker/process/zygote.h"
+#include "worker/stopped_tasks.h"
 
 namespace joinq {
 
@@ -112,7 +113,6 @@ class Daemon : public LinkEvents {
 
   // Tasks (either thread).
   void TakeGroup(const v1::DeliveryGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Cancel(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lost(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends what the pool assigns, asks for more, sees to the watch. Then Flush the link.
   void Dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -126,6 +126,18 @@ class Daemon : public LinkEvents {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(v1::Completion& completion, v1::FailureKind kind, std::string message, std::string detail,
             bool final) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // What the broker asks for (daemon_asks.cc; either thread).
+  void Cancel(const v1::Lease& lease, bool terminate) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a lease that is not in hand: as far as it is known.
+  v1::WorkEnd EndOf(const v1::Lease& lease) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The work on a dropped task is over: tells the broker, if it asked. Then Flush the link.
+  void Stopped(const Pool::Task& task, v1::WorkEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // How the work on a dropped task ended that has answered.
+  v1::WorkEnd EndOfAnswered(const Pool::Task& task) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SayStopped(const v1::Lease& lease, v1::WorkEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Those that a dying child left to be begun again. Then Flush the link.
+  void StopWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The keeper and its zygotes (Asio thread).
   void WatchKeeper();
@@ -299,6 +311,7 @@ class Daemon : public LinkEvents {
   std::vector<TimeLimit> time_limits_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, uint16_t> handler_index_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, uint16_t> queue_index_;
+  StoppedTasks stopped_ ABSL_GUARDED_BY(mutex_);
   OutputStore outputs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> log_lines_ ABSL_GUARDED_BY(mutex_);  // to be written
   std::chrono::steady_clock::time_point log_second_ ABSL_GUARDED_BY(mutex_);

@@ -100,6 +100,7 @@ void Daemon::OnExited(const ZygoteReport& report) {
     if (!healthy)
       OnStart(false, child->start_error.empty() ? DescribeStatus(report.wait_status) : child->start_error);
   }
+  StopWaiting();
   if (phase_ != Phase::kRunning) {
     Release(pool_.TakeWaiting());
   } else {
@@ -114,7 +115,10 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
   const auto& task = pool_.task(culprit);
   EndOutput(child, task.id);
   const bool to_blame = child.end == EndReason::kNo || task.number == child.end_number;
-  if (task.dropped) return pool_.Free(culprit);
+  if (task.dropped) {
+    Stopped(task, v1::WORK_END_KILLED);
+    return pool_.Free(culprit);
+  }
   if (phase_ == Phase::kHurrying || !to_blame || child.end == EndReason::kCancelled ||
       child.end == EndReason::kRecycled) {
     Complete(culprit, v1::Completion::RELEASED, 0);

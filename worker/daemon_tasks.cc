@@ -24,7 +24,8 @@ uint64_t DeadlineNs(uint32_t ms) {
 
 void Daemon::OnResponse(const v1::WorkResponse& response) {
   for (const auto& group : response.groups()) TakeGroup(group);
-  for (const auto& lease : response.cancels()) Cancel(lease);
+  for (const auto& lease : response.cancels()) Cancel(lease, /*terminate=*/false);
+  for (const auto& lease : response.terminates()) Cancel(lease, /*terminate=*/true);
   for (uint64_t task_id : response.stale_task_ids())
     spdlog::debug("completion of task {} was stale", task_id);
   const bool told = response.action() != v1::WORKER_ACTION_UNSPECIFIED;
@@ -38,7 +39,8 @@ void Daemon::OnResponse(const v1::WorkResponse& response) {
   } else if (told) {
     SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
   }
-  if (response.groups_size() > 0 || response.cancels_size() > 0 || response.completions_acked() > 0 || told)
+  if (response.groups_size() > 0 || response.cancels_size() > 0 || response.terminates_size() > 0 ||
+      response.completions_acked() > 0 || told)
     Dispatch();
   if (told) link_->Flush();
   if (response.drain()) {
@@ -206,7 +208,10 @@ void Daemon::TakeAnswer(Child& child, Pool::Ticket ticket, const ResultFrame& fr
 v1::Completion& Daemon::Complete(Pool::Ticket ticket, v1::Completion::Verdict verdict, size_t bytes) {
   const auto& task = pool_.task(ticket);
   static thread_local v1::Completion unwanted;
-  if (task.dropped) unwanted.Clear();
+  if (task.dropped) {
+    unwanted.Clear();
+    Stopped(task, verdict == v1::Completion::RELEASED ? v1::WORK_END_KILLED : EndOfAnswered(task));
+  }
   auto& completion = task.dropped ? unwanted : *link_->AddCompletion(bytes);
   completion.set_task_id(task.id);
   completion.set_epoch(task.epoch);
@@ -244,6 +249,7 @@ bool Daemon::DropUnlessRunning(Pool::Ticket ticket) {
   if (task.place == Pool::Task::Place::kSent) Recall(children_[task.child]);
   if (task.place == Pool::Task::Place::kWaiting) {
     pool_.RemoveWaiting(ticket);
+    Stopped(task, v1::WORK_END_NOT_RUNNING);
     pool_.Free(ticket);
     return true;
   }
@@ -254,22 +260,6 @@ bool Daemon::DropUnlessRunning(Pool::Ticket ticket) {
 void Daemon::Lost(const v1::Lease& lease) {
   const auto ticket = pool_.Find(lease.task_id(), lease.epoch(), lease.sequence());
   if (ticket) DropUnlessRunning(*ticket);
-}
-
-void Daemon::Cancel(const v1::Lease& lease) {
-  const auto ticket = pool_.Find(lease.task_id(), lease.epoch(), lease.sequence());
-  if (!ticket || DropUnlessRunning(*ticket)) return;
-  boost::asio::post(io_, [this, child = children_[pool_.task(*ticket).child], id = lease.task_id(),
-                          sequence = lease.sequence(), epoch = lease.epoch()] {
-    absl::MutexLock lock(&mutex_);
-    // It may have answered meanwhile; then another task would be hit.
-    const auto still = pool_.Find(id, epoch, sequence);
-    if (!still || child->dead || child->end != EndReason::kNo) return;
-    const auto& task = pool_.task(*still);
-    if (task.place != Pool::Task::Place::kSent || task.child != child->slot) return;
-    spdlog::info("task {} was cancelled; asking child {} to end it", id, child->channel.pid());
-    AskToEnd(child, *still);
-  });
 }
 
 }  // namespace joinq

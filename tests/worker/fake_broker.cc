@@ -75,6 +75,8 @@ void FakeBroker::Take(const v1::WorkRequest& request) {
   }
   for (const auto& report : request.progress())
     state_.progress[report.task_id()].push_back(report.progress());
+  for (const auto& stopped : request.stopped())
+    state_.stopped[stopped.lease().task_id()].push_back(stopped.end());
   if (request.draining()) state_.draining = true;
   if (request.completions_seq() == 0) return;
   state_.sequences.push_back(request.completions_seq());
@@ -179,15 +181,43 @@ void FakeBroker::Break() {
   if (context_ != nullptr) context_->TryCancel();
 }
 
-void FakeBroker::Cancel(uint64_t task_id) {
+void FakeBroker::Cancel(uint64_t task_id, bool terminate) {
+  {
+    absl::MutexLock lock(&mutex_);
+    cancelled_[task_id] = leased_[task_id].first;
+    leased_.erase(task_id);
+  }
+  CancelAgain(task_id, terminate);
+}
+
+void FakeBroker::CancelLease(uint64_t task_id, uint64_t sequence) {
+  {
+    absl::MutexLock lock(&mutex_);
+    cancelled_[task_id] = sequence;
+  }
+  CancelAgain(task_id);
+}
+
+void FakeBroker::CancelAgain(uint64_t task_id, bool terminate) {
   absl::MutexLock lock(&mutex_);
   v1::WorkResponse response;
-  auto& lease = *response.add_cancels();
+  auto& lease = terminate ? *response.add_terminates() : *response.add_cancels();
   lease.set_task_id(task_id);
   lease.set_epoch(epoch_);
-  lease.set_sequence(leased_[task_id].first);
-  leased_.erase(task_id);
+  lease.set_sequence(cancelled_[task_id]);
   if (stream_ != nullptr) stream_->Write(response);
+}
+
+v1::WorkEnd FakeBroker::WaitStopped(uint64_t task_id, absl::Duration timeout) {
+  v1::WorkEnd end = v1::WORK_END_UNSPECIFIED;
+  WaitFor(
+      [&] {
+        const auto& ends = state_.stopped[task_id];
+        if (!ends.empty()) end = ends.back();
+        return !ends.empty();
+      },
+      timeout);
+  return end;
 }
 
 void FakeBroker::AskToDrain() {

@@ -35,7 +35,12 @@ class FakeBroker final : public v1::WorkerService::Service {
   bool WaitConnected(int streams = 1);
 
   void Break();  // cancels the stream
-  void Cancel(uint64_t task_id);
+  void Cancel(uint64_t task_id, bool terminate = false);
+  void CancelLease(uint64_t task_id, uint64_t sequence);
+  // Says the cancel of the task once more.
+  void CancelAgain(uint64_t task_id, bool terminate = false);
+  // How the work on a task ended that was cancelled; unspecified after `timeout`.
+  v1::WorkEnd WaitStopped(uint64_t task_id, absl::Duration timeout = absl::Seconds(20));
   void AskToDrain();
   void SetAck(bool ack);        // whether completions are acknowledged
   void SetAccept(bool accept);  // whether new streams are served
@@ -55,6 +60,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     std::vector<uint64_t> sequences;  // completions_seq as they came in, over all streams
     std::map<uint64_t, std::vector<v1::Completion>> completions;
     std::map<uint64_t, std::vector<std::string>> progress;
+    std::map<uint64_t, std::vector<v1::WorkEnd>> stopped;
     v1::WorkerStatus status;
     int statuses = 0;
     bool draining = false;
@@ -82,6 +88,7 @@ class FakeBroker final : public v1::WorkerService::Service {
   State state_ ABSL_GUARDED_BY(mutex_);
   std::deque<Queued> ready_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<uint64_t, Queued>> leased_ ABSL_GUARDED_BY(mutex_);  // by id: sequence, task
+  std::map<uint64_t, uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);                  // by id: sequence
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;

@@ -45,6 +45,8 @@ v1::WorkRequest* CompletionLog::Send() {
   request.clear_draining();
   request.clear_progress();
   request.clear_started();
+  request.clear_stopped();
+  request.clear_logs();
   sent_.push_back(std::move(unsent_.front()));
   unsent_.pop_front();
   return &request;

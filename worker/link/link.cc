@@ -8,6 +8,9 @@ namespace {
 constexpr auto kWelcomeTimeout = std::chrono::seconds(10);
 constexpr size_t kProgressMax = 1024;       // waiting, one a task
 constexpr size_t kProgressPerMessage = 64;  // of 4 KiB each at most
+constexpr size_t kStoppedPerMessage = 1024;
+constexpr size_t kLogsMax = 128;       // waiting
+constexpr size_t kLogsPerMessage = 8;  // of 64 KiB each at most
 constexpr auto kRepeatLogAfter = std::chrono::seconds(30);
 }  // namespace
 
@@ -148,6 +151,8 @@ void Link::Broken() {
     has_status_ = false;
     progress_.clear();
     started_.Clear();
+    stopped_.clear();
+    logs_.clear();
     if (welcomed_) {
       welcomed_ = false;
       events_.OnBroken();
@@ -195,6 +200,19 @@ void Link::AddProgress(v1::ProgressReport report) {
   if (progress_.size() < kProgressMax) progress_.push_back(std::move(report));
 }
 
+void Link::AddStopped(v1::StoppedWork stopped) {
+  if (welcomed_) stopped_.push_back(std::move(stopped));
+}
+
+void Link::AddLog(v1::TaskLogAnswer answer) {
+  if (!welcomed_) return;
+  if (logs_.size() >= kLogsMax) {
+    answer.set_found(false);
+    answer.clear_log();
+  }
+  logs_.push_back(std::move(answer));
+}
+
 void Link::SetDraining() {
   draining_ = true;
   credit_ = 0;
@@ -212,12 +230,10 @@ void Link::Write(const v1::WorkRequest& request) {
 
 void Link::Flush() {
   if (!welcomed_ || writing_ || closed_) return;
-  const bool say_draining = draining_ && !draining_sent_;
   v1::WorkRequest* request = nullptr;
   if (log_.has_unsent()) {
     request = log_.Send();
-  } else if (credit_ > 0 || has_status_ || say_draining || !progress_.empty() ||
-             started_.started_size() > 0) {
+  } else if (has_control()) {
     control_.Clear();
     request = &control_;
   } else {
@@ -228,21 +244,39 @@ void Link::Flush() {
     }
     return;
   }
-  if (credit_ > 0 && !draining_) request->set_credit(credit_);
+  AddControl(*request);
+  Write(*request);
+}
+
+bool Link::has_control() const {
+  return credit_ > 0 || has_status_ || (draining_ && !draining_sent_) || !progress_.empty() ||
+         started_.started_size() > 0 || !stopped_.empty() || !logs_.empty();
+}
+
+// All that goes beside completions, or as much of it as one message holds.
+void Link::AddControl(v1::WorkRequest& request) {
+  if (credit_ > 0 && !draining_) request.set_credit(credit_);
   credit_ = 0;
-  if (has_status_) *request->mutable_status() = status_;
+  if (has_status_) *request.mutable_status() = status_;
   has_status_ = false;
-  if (say_draining) request->set_draining(true);
+  if (draining_ && !draining_sent_) request.set_draining(true);
+  draining_sent_ = draining_;
   if (started_.started_size() > 0) {
-    request->mutable_started()->Swap(started_.mutable_started());
+    request.mutable_started()->Swap(started_.mutable_started());
     started_.Clear();
   }
   for (size_t i = 0; i < kProgressPerMessage && !progress_.empty(); ++i) {
-    *request->add_progress() = std::move(progress_.front());
+    *request.add_progress() = std::move(progress_.front());
     progress_.pop_front();
   }
-  draining_sent_ = draining_;
-  Write(*request);
+  for (size_t i = 0; i < kStoppedPerMessage && !stopped_.empty(); ++i) {
+    *request.add_stopped() = std::move(stopped_.front());
+    stopped_.pop_front();
+  }
+  for (size_t i = 0; i < kLogsPerMessage && !logs_.empty(); ++i) {
+    *request.add_logs() = std::move(logs_.front());
+    logs_.pop_front();
+  }
 }
 
 void Link::Close() {

@@ -76,6 +76,10 @@ class Link {
   void AddProgress(v1::ProgressReport report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Likewise. Lost if the stream breaks.
   v1::StartedProcess& AddStarted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return *started_.add_started(); }
+  // Go with a later message, likewise lost if the stream breaks. The answers about output
+  // wait only up to a bound; beyond it one says that nothing was found.
+  void AddStopped(v1::StoppedWork stopped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddLog(v1::TaskLogAnswer answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Says "draining" now and on every later stream; credit is void from here on.
   void SetDraining() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends what there is, unless a write is in flight, after which it goes by itself.
@@ -89,6 +93,11 @@ class Link {
 
   bool connected() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return welcomed_; }
   size_t pending_completions() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return log_.pending(); }
+  // Visits the completions that are not acknowledged.
+  void ForEachPending(const std::function<void(const v1::Completion&)>& visit) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    log_.ForEachPending(visit);
+  }
 
  private:
   enum Tag : intptr_t { kStarted = 1, kRead, kWritten, kWritesDone, kFinished, kRetry };
@@ -107,6 +116,8 @@ class Link {
   void FinishIfIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LogFailure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool has_control() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddControl(v1::WorkRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Write(const v1::WorkRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const NetAddress broker_;
@@ -141,7 +152,9 @@ class Link {
   CompletionLog log_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::ProgressReport> progress_ ABSL_GUARDED_BY(mutex_);
   v1::WorkRequest started_ ABSL_GUARDED_BY(mutex_);  // with processes that started only
-  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;       // the broker's, as of the last welcome
+  std::deque<v1::StoppedWork> stopped_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::TaskLogAnswer> logs_ ABSL_GUARDED_BY(mutex_);
+  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;  // the broker's, as of the last welcome
   uint32_t credit_ ABSL_GUARDED_BY(mutex_) = 0;
   bool has_status_ ABSL_GUARDED_BY(mutex_) = false;
   v1::WorkerStatus status_ ABSL_GUARDED_BY(mutex_);
