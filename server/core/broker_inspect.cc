@@ -38,6 +38,7 @@ TaskView Broker::ViewOf(const Task& task) const {
   }
   if (task.extra != nullptr) {
     view.expires = task.extra->expires;
+    view.deadline_ms = task.extra->deadline_ms;
     view.attempts = task.extra->attempts;
     view.crashes = task.extra->crashes;
     if (task.extra->error != nullptr) view.error = std::make_unique<TaskError>(*task.extra->error);

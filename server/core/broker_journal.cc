@@ -45,6 +45,7 @@ TaskRecord Broker::RecordOf(const Task& task) const {
   record.policy = task.policy();
   if (task.extra != nullptr) {
     record.expires = task.extra->expires;
+    record.deadline_ms = task.extra->deadline_ms;
     if (const KeyEntry* unique = task.extra->unique; unique != nullptr) {
       record.unique_key = unique->text;
       record.unique_scope = unique->scope;

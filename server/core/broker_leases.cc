@@ -59,6 +59,11 @@ Delivery Broker::Lease(Task* task, CallerId to, Session* holder, Time lease_end)
   delivery.task = task->id;
   delivery.token = task->ties->token;
   delivery.attempt = task->deliveries;
+  const TaskPolicy& policy = task->policy();
+  delivery.time_limit_ms = policy.time_limit_ms;
+  delivery.soft_time_limit_ms = policy.soft_time_limit_ms;
+  delivery.fresh_process = policy.fresh_process;
+  delivery.deadline = task->deadline();
   delivery.queue = task->queue()->name;
   delivery.handler = task->shape->handler;
   delivery.content_type = task->shape->content_type;

@@ -1,4 +1,5 @@
 // Puts: unary and streamed, parked while the queue is full, told apart by tags.
+#include <algorithm>
 #include <cassert>
 
 #include "absl/strings/str_cat.h"
@@ -6,6 +7,25 @@
 #include "server/core/broker.h"
 
 namespace joinq::core {
+
+namespace {
+
+// How it is to be run, and until when.
+absl::Status CheckRun(const PutSpec& spec) {
+  const TaskPolicy& policy = spec.policy;
+  if (policy.time_limit_ms != 0 && policy.soft_time_limit_ms >= policy.time_limit_ms) {
+    return InvalidField("options.soft_time_limit_ms",
+                        absl::StrCat("is ", policy.soft_time_limit_ms,
+                                     "; it must be less than time_limit_ms, ", policy.time_limit_ms));
+  }
+  if (spec.deadline_ms != 0 && spec.ttl_ms != 0)
+    return InvalidField("options.deadline_ms", "excludes ttl_ms: give one of them");
+  if (policy.fresh_process && spec.handler.empty())
+    return InvalidField("options.fresh_process", "is for tasks with a handler: name one");
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status Broker::CheckSpec(const Queue& queue, const PutSpec& spec) const {
   if (!spec.handler.empty()) {
@@ -20,12 +40,16 @@ absl::Status Broker::CheckSpec(const Queue& queue, const PutSpec& spec) const {
       {"options.retry_delay_max_ms", spec.policy.retry_delay_max_ms},
       {"options.result_ttl_ms", spec.policy.result_ttl_ms},
       {"options.ttl_ms", spec.ttl_ms},
+      {"options.deadline_ms", spec.deadline_ms},
+      {"options.time_limit_ms", spec.policy.time_limit_ms},
+      {"options.soft_time_limit_ms", spec.policy.soft_time_limit_ms},
       {"options.unique_ms", spec.unique_ms},
       {"timeout_ms", spec.timeout_ms}};
   for (const auto& [field, value] : durations) {
     if (value > kDurationMsMax)
       return InvalidField(field, absl::StrCat("is ", value, "; at most ", kDurationMsMax, " is allowed"));
   }
+  if (absl::Status bad = CheckRun(spec); !bad.ok()) return bad;
   const std::pair<const char*, uint32_t> counts[] = {{"options.max_attempts", spec.policy.max_attempts},
                                                      {"options.max_crashes", spec.policy.max_crashes}};
   for (const auto& [field, value] : counts) {
@@ -145,8 +169,9 @@ Task* Broker::AddTask(Queue* queue, const PutSpec& spec, NewTask&& given, Produc
     }
     if (Journaled(*queue)) ledger_.TouchProducer(producer->id, &producer->dirty_since);
   }
-  if (spec.ttl_ms != 0) {
-    task->more().expires = now_ + Millis(spec.ttl_ms);
+  if (spec.ttl_ms != 0 || spec.deadline_ms != 0) {
+    task->more().expires = now_ + Millis(std::max(spec.ttl_ms, spec.deadline_ms));
+    task->extra->deadline_ms = spec.deadline_ms;
     timers_.Add(task->extra->expires, TimerKind::kTaskExpiry, Raw(task->id));
   }
   const Time due = spec.delay_ms != 0 ? now_ + Millis(spec.delay_ms) : Time(Millis(spec.eta_ms));

@@ -197,6 +197,7 @@ void Broker::Exhume(Task* task) {
   Extra& extra = task->more();
   extra.attempts = extra.crashes = 0;
   extra.expires = kNever;
+  extra.deadline_ms = 0;
   task->outcome = Outcome::kUnfinished;
   MakeReady(task, /*back_again=*/false);
   Changed(task, {.completed = {}, .exhumed = true});

@@ -61,6 +61,7 @@ struct TaskRecord : ProgressRecord {
   std::string_view payload, headers, handler, content_type;
   TaskPolicy policy;
   Time expires = kNever;
+  uint32_t deadline_ms = 0;
   std::string_view unique_key;
   UniqueScope unique_scope = UniqueScope::kUnfinished;
   Time unique_until = kNever;

@@ -20,6 +20,9 @@ struct Delivery {
   Token token;  // zero when the get completed the task at once
   uint32_t attempt = 0;
   uint32_t lease_ms = 0;  // 0: the lease is the session's
+  uint32_t time_limit_ms = 0, soft_time_limit_ms = 0;
+  bool fresh_process = false;
+  Time deadline = kNever;  // by which the work must be over
   Name queue, handler, content_type;
   Blob payload;  // with the headers
 };

@@ -22,6 +22,7 @@ struct PutSpec {
   uint32_t delay_ms = 0;
   uint64_t eta_ms = 0;  // Unix time; 0: none
   uint32_t ttl_ms = 0;
+  uint32_t deadline_ms = 0;  // excludes ttl_ms
   UniqueScope unique_scope = UniqueScope::kUnfinished;
   uint32_t unique_ms = 0;
   bool watch = false;
@@ -82,6 +83,7 @@ struct TaskView {
   Blob payload;          // with the headers
   bool evicted = false;  // then `payload` is in the task's row only
   Time when{}, expires = kNever;
+  uint32_t deadline_ms = 0;
   uint32_t deliveries = 0, attempts = 0, crashes = 0;
   std::unique_ptr<TaskError> error;
   std::vector<Attempt> history;

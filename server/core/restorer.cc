@@ -84,7 +84,10 @@ void Restorer::FillProgress(Task* task, const ProgressRecord& record) {
     extra.history.insert(extra.history.end(), record.history.begin(), record.history.end());
     while (extra.history.size() > kHistoryMax) extra.history.erase(extra.history.begin());
     // A dead one that was retried has time without end.
-    if (task->state == TaskState::kDead && record.state != TaskState::kDead) extra.expires = kNever;
+    if (task->state == TaskState::kDead && record.state != TaskState::kDead) {
+      extra.expires = kNever;
+      extra.deadline_ms = 0;
+    }
   }
   if (task->state == TaskState::kLeased && record.state != TaskState::kLeased) task->ties.reset();
   task->state = record.state;
@@ -120,7 +123,10 @@ Task* Restorer::Fill(const TaskRecord& record) {
   task->shape =
       broker_->shapes_.Acquire(queue, broker_->names_.Intern(record.handler), content_type, record.policy);
   broker_->SetPayload(task, Blob(record.headers, record.payload));
-  if (record.expires != kNever) task->more().expires = record.expires;
+  if (record.expires != kNever) {
+    task->more().expires = record.expires;
+    task->extra->deadline_ms = record.deadline_ms;
+  }
   FillProgress(task, record);
   if (record.state == TaskState::kLeased) FillLease(task, record.lease);
   if (record.state == TaskState::kEnded && !content_type.empty()) task->tied().result_type = content_type;

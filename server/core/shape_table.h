@@ -14,6 +14,12 @@ class ShapeTable {
  public:
   // The shape, counted once more.
   Shape* Acquire(Queue* queue, const Name& handler, const Name& content_type, const TaskPolicy& policy) {
+    // Most tasks are of the same kind as the one before.
+    if (last_ != nullptr && last_->queue == queue && last_->handler == handler &&
+        last_->content_type == content_type && last_->policy == policy) {
+      if (last_->refs++ == 0) --idle_;
+      return last_;
+    }
     const Key key{queue, handler.address(), content_type.address(), policy};
     auto& slot = shapes_[key];
     if (slot == nullptr) {
@@ -26,7 +32,7 @@ class ShapeTable {
     }
     Shape* shape = slot.get();
     if (shape->refs++ == 0) --idle_;
-    return shape;
+    return last_ = shape;
   }
   void Release(Shape* shape) {
     if (--shape->refs == 0 && ++idle_ > kIdleMax) Sweep(nullptr);
@@ -50,6 +56,7 @@ class ShapeTable {
   };
   // Drops the idle ones, of one queue or of all.
   void Sweep(const Queue* queue) {
+    last_ = nullptr;
     absl::erase_if(shapes_, [&](const auto& entry) {
       if (entry.second->refs != 0 || (queue != nullptr && entry.first.queue != queue)) return false;
       --idle_;
@@ -58,6 +65,7 @@ class ShapeTable {
   }
   absl::flat_hash_map<Key, std::unique_ptr<Shape>> shapes_;
   size_t idle_ = 0;
+  Shape* last_ = nullptr;  // acquired
 };
 
 }  // namespace joinq::core

@@ -72,7 +72,8 @@ struct Ties {
 // What few tasks have.
 struct Extra {
   Time expires = kNever;
-  uint16_t attempts = 0;  // failed ones; both at most 1000
+  uint32_t deadline_ms = 0;  // as it was put; then `expires` holds for the work as well. 0: a ttl, or none
+  uint16_t attempts = 0;     // failed ones; both at most 1000
   uint16_t crashes = 0;
   KeyEntry* unique = nullptr;        // while the key stands for this task
   std::unique_ptr<TaskError> error;  // of the last attempt
@@ -113,6 +114,8 @@ struct Task {
   uint16_t attempts() const { return extra == nullptr ? 0 : extra->attempts; }
   uint16_t crashes() const { return extra == nullptr ? 0 : extra->crashes; }
   Time expires() const { return extra == nullptr ? kNever : extra->expires; }
+  // By when it must have ended, handed out or not.
+  Time deadline() const { return extra == nullptr || extra->deadline_ms == 0 ? kNever : extra->expires; }
   Extra& more() {
     if (extra == nullptr) extra = std::make_unique<Extra>();
     return *extra;

@@ -99,7 +99,7 @@ struct Attempt {
 inline constexpr size_t kHistoryMax = 10;
 inline constexpr size_t kHistoryMessageBytesMax = 256;
 
-// How a task is retried and how long its outcome is kept. Always resolved: no
+// How a task is run and retried, and how long its outcome is kept. Always resolved: no
 // field means "default" here.
 struct TaskPolicy {
   uint16_t max_attempts = 1;
@@ -108,11 +108,15 @@ struct TaskPolicy {
   uint32_t retry_delay_max_ms = 600'000;
   uint32_t result_ttl_ms = 0;  // 0: not kept
   int16_t priority = 0;        // lower is more urgent; 0 unless the queue's order is kPriority
+  bool fresh_process = false;  // in a process of its own
+  // Of one attempt on a worker, which sees to them; 0: the worker's own.
+  uint32_t time_limit_ms = 0;
+  uint32_t soft_time_limit_ms = 0;
   bool operator==(const TaskPolicy&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const TaskPolicy& p) {
     return H::combine(std::move(h), p.max_attempts, p.max_crashes, p.retry_delay_ms, p.retry_delay_max_ms,
-                      p.result_ttl_ms, p.priority);
+                      p.result_ttl_ms, p.priority, p.fresh_process, p.time_limit_ms, p.soft_time_limit_ms);
   }
 };
 inline constexpr int16_t kPriorityMax = 1000;  // and its negative

@@ -37,6 +37,9 @@ void PolicyOf(const v1::TaskOptions& options, core::TaskPolicy* policy) {
   if (options.retry_delay_max_ms() != 0) policy->retry_delay_max_ms = options.retry_delay_max_ms();
   policy->result_ttl_ms = options.result_ttl_ms();
   policy->priority = static_cast<int16_t>(std::clamp(options.priority(), INT16_MIN, INT16_MAX));
+  policy->fresh_process = options.fresh_process();
+  policy->time_limit_ms = options.time_limit_ms();
+  policy->soft_time_limit_ms = options.soft_time_limit_ms();
 }
 
 absl::StatusOr<core::Order> OrderOf(std::string_view field, v1::Order order) {
@@ -106,6 +109,7 @@ void SpecOf(const Put& put, core::Broker* broker, core::PutSpec* spec) {
   spec->delay_ms = options.delay_ms();
   spec->eta_ms = options.eta_unix_ms();
   spec->ttl_ms = options.ttl_ms();
+  spec->deadline_ms = options.deadline_ms();
   spec->unique_scope = options.unique_scope() == v1::UNIQUE_SCOPE_WAITING  ? core::UniqueScope::kWaiting
                        : options.unique_scope() == v1::UNIQUE_SCOPE_WINDOW ? core::UniqueScope::kWindow
                                                                            : core::UniqueScope::kUnfinished;
@@ -265,6 +269,10 @@ void Fill(const core::TaskView& view, bool with_payload, v1::TaskInfo* info) {
   options->set_retry_delay_max_ms(view.policy.retry_delay_max_ms);
   options->set_result_ttl_ms(view.policy.result_ttl_ms);
   options->set_priority(view.policy.priority);
+  options->set_time_limit_ms(view.policy.time_limit_ms);
+  options->set_soft_time_limit_ms(view.policy.soft_time_limit_ms);
+  options->set_deadline_ms(view.deadline_ms);
+  options->set_fresh_process(view.policy.fresh_process);
   const auto unix_ms = [](core::Time time) {
     return time == core::kNever ? 0 : static_cast<uint64_t>(time.time_since_epoch().count());
   };

@@ -1,4 +1,6 @@
 // joinq.v1.WorkerService: the workers' stream.
+#include <algorithm>
+
 #include "server/rpc/convert.h"
 #include "server/rpc/services.h"
 #include "server/rpc/stream.h"
@@ -10,6 +12,43 @@ namespace {
 using Service = v1::WorkerService::AsyncService;
 
 constexpr size_t kDeliveryBytes = 40, kLeaseBytes = 32;  // about, besides the payload
+
+// What the deliveries of a group share.
+struct Group {
+  core::Name queue, handler, content_type;
+  uint64_t epoch = 0;
+  uint32_t time_limit_ms = 0, soft_time_limit_ms = 0;
+  bool fresh_process = false;
+
+  Group() = default;
+  explicit Group(const core::Delivery& delivery)
+      : queue(delivery.queue),
+        handler(delivery.handler),
+        content_type(delivery.content_type),
+        epoch(delivery.token.epoch),
+        time_limit_ms(delivery.time_limit_ms),
+        soft_time_limit_ms(delivery.soft_time_limit_ms),
+        fresh_process(delivery.fresh_process) {}
+  bool Fits(const core::Delivery& delivery) const {
+    return delivery.queue == queue && delivery.handler == handler && delivery.content_type == content_type &&
+           delivery.token.epoch == epoch && delivery.time_limit_ms == time_limit_ms &&
+           delivery.soft_time_limit_ms == soft_time_limit_ms && delivery.fresh_process == fresh_process;
+  }
+  void Fill(v1::DeliveryGroup* group) const {
+    group->set_queue(queue.str());
+    group->set_handler(handler.str());
+    group->set_content_type(content_type.str());
+    group->set_epoch(epoch);
+    group->set_time_limit_ms(time_limit_ms);
+    group->set_soft_time_limit_ms(soft_time_limit_ms);
+    group->set_fresh_process(fresh_process);
+  }
+};
+
+// At least 1, since 0 would mean that there is no deadline.
+uint32_t LeftUntil(core::Time deadline, core::Time now) {
+  return static_cast<uint32_t>(std::clamp<int64_t>((deadline - now).count(), 1, UINT32_MAX));
+}
 
 class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> {
  public:
@@ -30,16 +69,9 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
   void Delivered(const core::Delivery& delivery) override {
     bool fresh = false;
     v1::WorkResponse* message = writer_.Gather(kDeliveryBytes + delivery.payload.footprint(), &fresh);
-    if (fresh || message->groups().empty() || !(delivery.queue == queue_) ||
-        !(delivery.handler == handler_) || !(delivery.content_type == content_type_)) {
-      queue_ = delivery.queue;
-      handler_ = delivery.handler;
-      content_type_ = delivery.content_type;
-      v1::DeliveryGroup* group = message->add_groups();
-      group->set_queue(queue_.str());
-      group->set_handler(handler_.str());
-      group->set_content_type(content_type_.str());
-      group->set_epoch(delivery.token.epoch);
+    if (fresh || message->groups().empty() || !group_.Fits(delivery)) {
+      group_ = Group(delivery);
+      group_.Fill(message->add_groups());
     }
     v1::Delivery* task = message->mutable_groups(message->groups_size() - 1)->add_tasks();
     task->set_task_id(core::Raw(delivery.task));
@@ -48,6 +80,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     task->set_payload(delivery.payload.view().data(), delivery.payload.size());
     if (!delivery.payload.headers().empty())
       DecodeHeaders(delivery.payload.headers(), task->mutable_headers());
+    if (delivery.deadline != core::kNever)
+      task->set_deadline_ms(LeftUntil(delivery.deadline, loop_->broker().now()));
   }
 
   void CompletionsAcked(const core::CompletionsAck& ack) override {
@@ -153,7 +187,7 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
 
   bool greeted_ = false;
   std::vector<core::Completion> completions_;  // reused
-  core::Name queue_, handler_, content_type_;  // of the group that was begun last
+  Group group_;                                // that was begun last
 };
 
 }  // namespace

@@ -137,6 +137,12 @@ core::TaskRecord ReadTask(Reader& in, Backing* backing) {
     task.request_until = in.At();
   }
   if ((flags & kHasLease) != 0) task.lease = ReadLease(in, task.id);
+  if ((flags & kHasRun) != 0) {
+    task.policy.time_limit_ms = static_cast<uint32_t>(in.IntUpTo(UINT32_MAX));
+    task.policy.soft_time_limit_ms = static_cast<uint32_t>(in.IntUpTo(UINT32_MAX));
+    task.policy.fresh_process = in.Byte() != 0;
+  }
+  if ((flags & kHasDeadline) != 0) task.deadline_ms = static_cast<uint32_t>(in.IntUpTo(UINT32_MAX));
   if ((task.state == core::TaskState::kLeased) != ((flags & kHasLease) != 0)) in.Fail();
   if (task.id == core::TaskId{0} || Raw(task.id) == UINT64_MAX) in.Fail();
   return task;

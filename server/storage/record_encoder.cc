@@ -75,7 +75,11 @@ void WriteProgress(Writer& out, const core::ProgressRecord& task) {
 void WriteTask(Writer& out, const core::TaskRecord& task) {
   uint32_t flags = 0;
   if (!task.headers.empty()) flags |= kHasHeaders;
-  if (!(task.policy == core::TaskPolicy{})) flags |= kHasPolicy;
+  if (!(task.policy == core::TaskPolicy{})) {
+    flags |= kHasPolicy;
+    if (task.policy.time_limit_ms != 0 || task.policy.soft_time_limit_ms != 0 || task.policy.fresh_process)
+      flags |= kHasRun;
+  }
   if (task.producer_id != 0) flags |= kHasProducer;
   if (task.state != core::TaskState::kReady || task.deliveries != 0 || task.error != nullptr ||
       !task.history.empty())
@@ -84,6 +88,7 @@ void WriteTask(Writer& out, const core::TaskRecord& task) {
   if (!task.unique_key.empty()) flags |= kHasUnique;
   if (!task.request_id.empty()) flags |= kHasRequest;
   if (task.state == core::TaskState::kLeased) flags |= kHasLease;
+  if (task.deadline_ms != 0) flags |= kHasDeadline;
   out.Int(flags);
   out.Int(Raw(task.id));
   out.Int(Raw(task.queue));
@@ -120,6 +125,12 @@ void WriteTask(Writer& out, const core::TaskRecord& task) {
     out.At(task.request_until);
   }
   if ((flags & kHasLease) != 0) WriteLease(out, task.lease);
+  if ((flags & kHasRun) != 0) {
+    out.Int(task.policy.time_limit_ms);
+    out.Int(task.policy.soft_time_limit_ms);
+    out.Byte(task.policy.fresh_process);
+  }
+  if ((flags & kHasDeadline) != 0) out.Int(task.deadline_ms);
 }
 
 }  // namespace

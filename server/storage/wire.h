@@ -24,7 +24,8 @@ enum class RecordType : uint8_t {
   kLeaseMarked = 8,
 };
 
-// What a record has besides what all have.
+// What a record has besides what all have. A record without a flag is as it was before
+// there was that flag.
 enum TaskFlag : uint32_t {
   kHasHeaders = 1 << 0,
   kHasPolicy = 1 << 1,  // other than the default
@@ -34,6 +35,8 @@ enum TaskFlag : uint32_t {
   kHasUnique = 1 << 5,
   kHasRequest = 1 << 6,
   kHasLease = 1 << 7,
+  kHasRun = 1 << 8,  // time limits, or a process of its own
+  kHasDeadline = 1 << 9,
 };
 enum ProgressFlag : uint8_t {
   kHasError = 1 << 0,

@@ -48,6 +48,9 @@ TaskRecord AnyTask(Round* round) {
   task.policy.retry_delay_ms = static_cast<uint32_t>(AnyNumber());
   task.policy.result_ttl_ms = static_cast<uint32_t>(AnyNumber());
   task.policy.priority = *rc::gen::inRange<int16_t>(-kPriorityMax, kPriorityMax + 1);
+  task.policy.time_limit_ms = static_cast<uint32_t>(AnyNumber());
+  task.policy.soft_time_limit_ms = static_cast<uint32_t>(AnyNumber());
+  task.policy.fresh_process = *rc::gen::arbitrary<bool>();
   task.state = *rc::gen::element(TaskState::kReady, TaskState::kDelayed, TaskState::kDead, TaskState::kEnded);
   const bool over = task.state == TaskState::kDead || task.state == TaskState::kEnded;
   if (over) task.outcome = *rc::gen::element(Outcome::kSucceeded, Outcome::kFailed, Outcome::kCrashed);
@@ -63,6 +66,7 @@ TaskRecord AnyTask(Round* round) {
         {static_cast<uint32_t>(AnyNumber()), AnyTime(), FailureKind::kCrash, AnyText(), AnyText()});
   task.history = round->history;
   task.expires = AnyTime();
+  task.deadline_ms = static_cast<uint32_t>(AnyNumber());
   task.unique_key = round->texts[4];
   task.unique_scope =
       *rc::gen::element(UniqueScope::kUnfinished, UniqueScope::kWaiting, UniqueScope::kWindow);

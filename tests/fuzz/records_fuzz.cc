@@ -194,7 +194,10 @@ std::vector<std::vector<Piece>> SeedPieces() {
   full.content_type = "text/plain";
   full.policy.priority = -3;
   full.policy.max_attempts = 7;
+  full.policy.time_limit_ms = 9000;
+  full.policy.fresh_process = true;
   full.expires = later;
+  full.deadline_ms = 60'000;
   full.unique_key = "key";
   full.unique_scope = core::UniqueScope::kWindow;
   full.unique_until = later;

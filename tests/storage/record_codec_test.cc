@@ -24,7 +24,9 @@ class Recorder final : public core::JournalSink {
   void TaskPut(const core::TaskRecord& task) override {
     Add("put ", std::to_string(Raw(task.id)), " ", std::string(task.headers), "|", std::string(task.payload),
         " ", std::string(task.handler), " ", std::string(task.unique_key), " ", std::string(task.request_id),
-        " ", std::to_string(task.policy.priority), " ", std::to_string(task.tag));
+        " ", std::to_string(task.policy.priority), " ", std::to_string(task.tag), " ",
+        std::to_string(task.policy.time_limit_ms), "/", std::to_string(task.policy.soft_time_limit_ms),
+        task.policy.fresh_process ? " fresh " : " ", std::to_string(task.deadline_ms));
   }
   void TaskChanged(const core::ProgressRecord& task) override {
     Add("changed ", std::to_string(Raw(task.id)), " ", std::to_string(static_cast<int>(task.state)), " ",
@@ -69,9 +71,13 @@ std::string EveryRecord() {
   task.payload = "payload";
   task.handler = "upper";
   task.policy.priority = -7;
+  task.policy.time_limit_ms = 9000;
+  task.policy.soft_time_limit_ms = 8000;
+  task.policy.fresh_process = true;
   task.producer_id = 9;
   task.tag = 4;
   task.expires = Time(Millis(1000));
+  task.deadline_ms = 600;
   task.unique_key = "u";
   task.request_id = "r";
   encoder.TaskPut(task);
@@ -109,11 +115,25 @@ std::vector<std::string> Read(std::string_view entry, int* bad) {
 
 TEST(RecordCodec, EveryRecordComesBackAsItWas) {
   int bad = 0;
-  EXPECT_EQ(
-      Read(EveryRecord(), &bad),
-      (std::vector<std::string>{"created q", "changed q paused closed", "put 300 h|payload upper u r -7 4",
-                                "changed 300 5 boom 1 12 buried", "ended 300 result boom 13",
-                                "marked 300 77 14", "dropped 300", "deleted 7"}));
+  EXPECT_EQ(Read(EveryRecord(), &bad),
+            (std::vector<std::string>{"created q", "changed q paused closed",
+                                      "put 300 h|payload upper u r -7 4 9000/8000 fresh 600",
+                                      "changed 300 5 boom 1 12 buried", "ended 300 result boom 13",
+                                      "marked 300 77 14", "dropped 300", "deleted 7"}));
+  EXPECT_EQ(bad, 0);
+}
+
+// A task with a policy, an expiry and a request id, as the first release wrote it.
+TEST(RecordCodec, APutFromBeforeThereWereDeadlinesIsReadAsOneWithoutThem) {
+  using namespace std::string_view_literals;
+  const std::string body(
+      "\x04\x52\xac\x02\x07\x07payload\x05upper\x00"  // type, flags, id, queue, payload, handler, type
+      "\x02\x03\xe8\x07\xc0\xcf\x24\x00\x0d"          // the policy
+      "\x05\xe8\x07\x01r\x09"sv);                     // ready since, expiry, request id and its end
+  const auto size = static_cast<uint32_t>(body.size());
+  std::string entry(reinterpret_cast<const char*>(&size), sizeof size);
+  int bad = 0;
+  EXPECT_EQ(Read(entry + body, &bad), (std::vector<std::string>{"put 300 |payload upper  r -7 0 0/0 0"}));
   EXPECT_EQ(bad, 0);
 }
 
