@@ -155,6 +155,8 @@ class Broker {
   void WorkerProgress(CallerId stream, const LeaseRef& lease, std::string_view progress);
   // The work on a cancelled lease is over. What is not waited for is passed over.
   void WorkerStopped(CallerId stream, const LeaseRef& lease, WorkEnd end);
+  // The process of a task with fresh_process runs.
+  void WorkerStarted(CallerId stream, const LeaseRef& lease, uint32_t pid);
   void WorkerReports(CallerId stream, const WorkerStatus& status);
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
@@ -336,6 +338,7 @@ class Broker {
   absl::Status CheckKind(uint64_t id, SessionKind kind) const;
   bool Reclaim(Session* session, const LeaseRef& lease);
   void Complete(Task* task, Completion* completion);
+  static void ProcessEnded(Task* task, const Session& worker, const Completion& completion);
   SessionWelcome Attach(Session* session, CallerId stream, const SessionProfile& profile,
                         std::span<const LeaseRef> held);
   void EndSession(Session* session, WorkEnd cancelled = WorkEnd::kHostLost);

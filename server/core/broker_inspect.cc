@@ -43,7 +43,8 @@ TaskView Broker::ViewOf(const Task& task) const {
     view.crashes = task.extra->crashes;
     if (task.extra->error != nullptr) view.error = std::make_unique<TaskError>(*task.extra->error);
     view.history = task.extra->history;
-    view.progress = task.extra->progress;
+    if (task.extra->progress != nullptr) view.progress = *task.extra->progress;
+    if (task.extra->process != nullptr) view.process = *task.extra->process;
     if (task.extra->unique != nullptr) view.unique_key = task.extra->unique->text;
   }
   return view;

@@ -28,6 +28,7 @@ ProgressRecord Broker::ProgressOf(const Task& task) const {
     record.attempts = task.extra->attempts;
     record.crashes = task.extra->crashes;
     record.error = task.extra->error.get();
+    record.process = task.extra->process.get();
     record.history = task.extra->history;
   }
   return record;

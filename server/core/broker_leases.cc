@@ -33,6 +33,7 @@ void Broker::Grant(Task* task, Session* holder, Token token, Time lease_end) {
   if (task->deliveries > 0) ++queue->redelivered_total;
   if (task->deliveries < UINT16_MAX) ++task->deliveries;
   task->fresh = false;
+  if (task->extra != nullptr) task->extra->process.reset();  // the one before's
   task->when = lease_end;
   Ties& ties = task->tied();
   ties.holder = holder;
@@ -90,6 +91,7 @@ bool Broker::Unlease(Task* task) {
 void Broker::GiveBack(Task* task, Verdict verdict) {
   const CompletedLease completed = CompletionOf(*task, verdict);
   const bool marked = Unlease(task);
+  if (task->extra != nullptr) task->extra->process.reset();  // nothing has run
   MakeReady(task, /*back_again=*/true);
   if (marked) Changed(task, {.completed = completed});  // else the disk has it as ready anyway
 }
@@ -267,7 +269,7 @@ absl::Status Broker::ReportProgress(std::string_view queue, const LeaseRef& leas
   }
   auto tasks = FindLeases(queue, {&lease, 1}, Verdict::kNone);
   if (!tasks.ok()) return tasks.status();
-  for (Task* task : *tasks) task->more().progress = std::string(progress);
+  for (Task* task : *tasks) task->more().progress = std::make_unique<std::string>(progress);
   return absl::OkStatus();
 }
 

@@ -66,6 +66,8 @@ ResultNotice Broker::NoticeOf(const Task& task, CallerId to) const {
   }
   if (const TaskError* error = task.error(); error != nullptr)
     notice.error = std::make_shared<TaskError>(*error);
+  if (const ProcessInfo* process = task.process(); process != nullptr)
+    notice.process = std::make_shared<ProcessInfo>(*process);
   notice.attempts = task.deliveries;
   return notice;
 }

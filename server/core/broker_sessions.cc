@@ -210,7 +210,21 @@ void Broker::WorkerDrains(CallerId stream) {
 void Broker::WorkerProgress(CallerId stream, const LeaseRef& lease, std::string_view progress) {
   Task* task = FindLease(lease);
   if (task == nullptr || SessionOf(stream, SessionKind::kWorker) == nullptr) return;
-  task->more().progress = std::string(progress.substr(0, kProgressBytesMax));
+  task->more().progress = std::make_unique<std::string>(progress.substr(0, kProgressBytesMax));
+}
+
+void Broker::WorkerStarted(CallerId stream, const LeaseRef& lease, uint32_t pid) {
+  const Session* worker = SessionOf(stream, SessionKind::kWorker);
+  Task* task = FindLease(lease);
+  if (task == nullptr || worker == nullptr || task->ties->holder != worker || !task->policy().fresh_process)
+    return;
+  task->more().process = std::make_unique<ProcessInfo>(worker->profile.host, pid);
+}
+
+void Broker::ProcessEnded(Task* task, const Session& worker, const Completion& completion) {
+  if (completion.pid == 0 || !task->policy().fresh_process) return;
+  task->more().process = std::make_unique<ProcessInfo>(worker.profile.host, completion.pid, /*ended=*/true,
+                                                       completion.exit_code);
 }
 
 void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completion> completions) {
@@ -230,6 +244,7 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completi
       }
       Queue* queue = task->queue();
       RememberCompletion(*task, completion.verdict);
+      ProcessEnded(task, *worker, completion);
       if (completion.verdict == Verdict::kDone) {
         Complete(task, &completion);
       } else if (completion.verdict == Verdict::kFailed) {
@@ -292,8 +307,9 @@ void Broker::CheckSessionTimer(uint64_t id, Time due) {
 
 // The session is gone for good. A worker works in the order of delivery, so its
 // oldest leases, as many as it has children, may have been running: those are
-// charged with a crash. The others were never started and go back at no cost. What
-// a client held may all have been running. `cancelled` is the end of its cancelled work.
+// charged with a crash, and so are those in processes of their own. The others were never
+// started and go back at no cost. What a client held may all have been running. `cancelled`
+// is the end of its cancelled work.
 void Broker::EndSession(Session* session, WorkEnd cancelled) {
   DetachQueues(session);
   while (!session->cancelled.empty()) WorkEnded(session->cancelled.front(), cancelled);
@@ -309,7 +325,7 @@ void Broker::EndSession(Session* session, WorkEnd cancelled) {
     Task* task = leases[i];
     if (std::find(touched.begin(), touched.end(), task->queue()) == touched.end())
       touched.push_back(task->queue());
-    if (i < started) {
+    if (i < started || task->process() != nullptr) {
       TaskError error;
       error.kind = FailureKind::kHostLost;
       error.message = absl::StrCat(

@@ -117,7 +117,7 @@ void Broker::FailAttempt(Task* task, const TaskError& error, Verdict verdict) {
   extra.error = std::make_unique<TaskError>(error);
   extra.error->message.resize(std::min(extra.error->message.size(), kErrorMessageBytesMax));
   extra.error->detail.resize(std::min(extra.error->detail.size(), kErrorDetailBytesMax));
-  extra.progress.clear();
+  extra.progress.reset();
   Attempt attempt;
   attempt.delivery = task->deliveries;
   attempt.ended = now_;
@@ -237,6 +237,7 @@ void Broker::End(Task* task, Outcome outcome, std::string_view result, std::stri
     end.payload = task->payload.view();
     end.content_type = content_type;
     end.error = task->error();
+    end.process = task->process();
   }
   JournalOf(*queue)->TaskEnded(end);
   Touch(queue);

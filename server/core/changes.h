@@ -49,6 +49,7 @@ struct ProgressRecord {
   uint16_t deliveries = 0, attempts = 0, crashes = 0;
   Outcome outcome = Outcome::kUnfinished;
   const TaskError* error = nullptr;
+  const ProcessInfo* process = nullptr;
   std::span<const Attempt> history;
   bool history_whole = true;  // else only what is new of it
   CompletedLease completed;   // in the journal: what caused the change
@@ -87,6 +88,7 @@ struct EndRecord {
   Time expiry{};
   std::string_view payload, content_type;
   const TaskError* error = nullptr;
+  const ProcessInfo* process = nullptr;
   uint16_t deliveries = 0;
   CompletedLease completed;
 };

@@ -50,6 +50,7 @@ struct ResultNotice {
   Blob payload;
   Name content_type;
   std::shared_ptr<const TaskError> error;
+  std::shared_ptr<const ProcessInfo> process;
   uint32_t attempts = 0;
 };
 

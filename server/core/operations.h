@@ -56,6 +56,8 @@ struct Completion {
   Verdict verdict = Verdict::kDone;
   std::string_view result, content_type;  // kDone
   TaskError error;                        // kFailed
+  uint32_t pid = 0;                       // of the task's own process; 0: it had none
+  int32_t exit_code = 0;                  // likewise
   std::vector<FollowUp> follow_ups;       // kDone
 };
 
@@ -87,6 +89,7 @@ struct TaskView {
   uint32_t deliveries = 0, attempts = 0, crashes = 0;
   std::unique_ptr<TaskError> error;
   std::vector<Attempt> history;
+  std::optional<ProcessInfo> process;
   std::string progress, holder, unique_key;
   Token token;
 };

@@ -74,12 +74,13 @@ void Restorer::FillProgress(Task* task, const ProgressRecord& record) {
   task->when = record.when;
   task->deliveries = record.deliveries;
   task->outcome = record.outcome;
-  if (record.attempts != 0 || record.crashes != 0 || record.error != nullptr || !record.history.empty() ||
-      task->extra != nullptr) {
+  if (record.attempts != 0 || record.crashes != 0 || record.error != nullptr || record.process != nullptr ||
+      !record.history.empty() || task->extra != nullptr) {
     Extra& extra = task->more();
     extra.attempts = record.attempts;
     extra.crashes = record.crashes;
     extra.error = record.error == nullptr ? nullptr : std::make_unique<TaskError>(*record.error);
+    extra.process = record.process == nullptr ? nullptr : std::make_unique<ProcessInfo>(*record.process);
     if (record.history_whole) extra.history.clear();
     extra.history.insert(extra.history.end(), record.history.begin(), record.history.end());
     while (extra.history.size() > kHistoryMax) extra.history.erase(extra.history.begin());
@@ -331,8 +332,11 @@ void Restorer::TaskEnded(const EndRecord& end) {
   if (!end.content_type.empty()) task->tied().result_type = broker_->names_.Intern(end.content_type);
   task->when = end.expiry;
   task->deliveries = end.deliveries;
-  if (end.error != nullptr || task->extra != nullptr)
-    task->more().error = end.error == nullptr ? nullptr : std::make_unique<TaskError>(*end.error);
+  if (end.error != nullptr || end.process != nullptr || task->extra != nullptr) {
+    Extra& extra = task->more();
+    extra.error = end.error == nullptr ? nullptr : std::make_unique<TaskError>(*end.error);
+    extra.process = end.process == nullptr ? nullptr : std::make_unique<ProcessInfo>(*end.process);
+  }
   Touch(task);
 }
 

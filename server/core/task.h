@@ -78,7 +78,8 @@ struct Extra {
   KeyEntry* unique = nullptr;        // while the key stands for this task
   std::unique_ptr<TaskError> error;  // of the last attempt
   std::vector<Attempt> history;      // newest last
-  std::string progress;
+  std::unique_ptr<std::string> progress;
+  std::unique_ptr<ProcessInfo> process;  // of the newest attempt, if that has one
 };
 
 // Names a task within its pool; 0 is none.
@@ -111,6 +112,7 @@ struct Task {
   bool watched() const { return ties != nullptr && ties->producer != nullptr; }
   bool waiting() const { return state == TaskState::kReady || state == TaskState::kDelayed; }
   TaskError* error() const { return extra == nullptr ? nullptr : extra->error.get(); }
+  const ProcessInfo* process() const { return extra == nullptr ? nullptr : extra->process.get(); }
   uint16_t attempts() const { return extra == nullptr ? 0 : extra->attempts; }
   uint16_t crashes() const { return extra == nullptr ? 0 : extra->crashes; }
   Time expires() const { return extra == nullptr ? kNever : extra->expires; }

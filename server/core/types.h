@@ -88,6 +88,14 @@ inline constexpr size_t kErrorMessageBytesMax = 4096;
 inline constexpr size_t kErrorDetailBytesMax = 16384;
 inline constexpr size_t kProgressBytesMax = 4096;
 
+// The process of its own that a task runs or ran in.
+struct ProcessInfo {
+  std::string host;
+  uint32_t pid = 0;
+  bool ended = false;
+  int32_t exit_code = 0;  // once ended; minus the signal that ended it
+};
+
 // One attempt that did not succeed, for a task's history.
 struct Attempt {
   uint32_t delivery = 0;

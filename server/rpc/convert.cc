@@ -295,6 +295,7 @@ void Fill(const core::TaskView& view, bool with_payload, v1::TaskInfo* info) {
   info->set_lease_epoch(view.token.epoch);
   info->set_lease_sequence(view.token.sequence);
   info->set_unique_key(view.unique_key);
+  if (view.process.has_value()) Fill(*view.process, info->mutable_process());
 }
 
 void Fill(const core::QueueView& view, v1::QueueInfo* info) {
@@ -357,6 +358,13 @@ void Fill(const core::TaskError& error, v1::TaskError* out) {
   out->set_message(error.message);
   out->set_detail(error.detail);
   out->set_final(error.final);
+}
+
+void Fill(const core::ProcessInfo& process, v1::ProcessInfo* out) {
+  out->set_host(process.host);
+  out->set_pid(process.pid);
+  out->set_ended(process.ended);
+  out->set_exit_code(process.exit_code);
 }
 
 void Fill(const core::WorkerView& view, v1::WorkerInfo* info) {

@@ -39,6 +39,7 @@ void FillPayload(std::string_view headers, std::string_view payload, v1::TaskInf
 void Fill(const core::LeaseRef& lease, v1::Lease* out);
 void Fill(const core::Delivery& delivery, v1::DeliveredTask* out);
 void Fill(const core::TaskError& error, v1::TaskError* out);
+void Fill(const core::ProcessInfo& process, v1::ProcessInfo* out);
 void Fill(const core::WorkerView& view, v1::WorkerInfo* info);
 
 }  // namespace joinq::rpc

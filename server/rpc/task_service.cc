@@ -73,6 +73,7 @@ class ProducerStream final : public StreamCall<v1::ProduceRequest, v1::ProduceRe
     result->set_content_type(type.data(), type.size());
     if (notice.error != nullptr) Fill(*notice.error, result->mutable_error());
     result->set_attempts(notice.attempts);
+    if (notice.process != nullptr) Fill(*notice.process, result->mutable_process());
   }
 
  protected:
@@ -236,6 +237,7 @@ void ServeTasks(CoreLoop* loop, Service* service) {
         response->set_content_type(result.content_type.str());
         if (result.error != nullptr) Fill(*result.error, response->mutable_error());
         response->set_attempts(result.attempts);
+        if (result.process != nullptr) Fill(*result.process, response->mutable_process());
         response->set_queue(reply.queue.str());
         response->set_handler(reply.handler.str());
       });

@@ -123,6 +123,10 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
       broker.WorkerProgress(id_, {core::TaskId{report.task_id()}, {report.epoch(), report.sequence()}},
                             report.progress());
     }
+    for (const auto& process : request.started()) {
+      broker.WorkerStarted(id_, {core::TaskId{process.task_id()}, {process.epoch(), process.sequence()}},
+                           process.pid());
+    }
     if (request.completions_seq() > 0) Complete(request);
     for (const auto& stopped : request.stopped())
       broker.WorkerStopped(id_, LeaseOf(stopped.lease()), WorkEndOf(stopped.end()));
@@ -155,6 +159,8 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
       added.lease = {core::TaskId{completion.task_id()}, {completion.epoch(), completion.sequence()}};
       added.result = completion.result();
       added.content_type = completion.content_type();
+      added.pid = completion.process().pid();
+      added.exit_code = completion.process().exit_code();
       switch (completion.verdict()) {
         case v1::Completion::DONE:
           added.verdict = core::Verdict::kDone;

@@ -12,6 +12,7 @@ namespace {
 // What the records of one task point at while they are fed.
 struct Backing {
   std::optional<core::TaskError> error;
+  std::optional<core::ProcessInfo> process;
   std::vector<core::Attempt> history;
 };
 
@@ -56,6 +57,17 @@ core::CompletedLease ReadCompleted(Reader& in) {
   return completed;
 }
 
+core::ProcessInfo ReadProcess(Reader& in) {
+  core::ProcessInfo process;
+  process.host = std::string(in.Text());
+  process.pid = static_cast<uint32_t>(in.IntUpTo(UINT32_MAX));
+  process.ended = in.Byte() != 0;
+  const int64_t exit_code = in.Signed();
+  if (exit_code < INT32_MIN || exit_code > INT32_MAX) in.Fail();
+  process.exit_code = static_cast<int32_t>(exit_code);
+  return process;
+}
+
 core::LeaseRecord ReadLease(Reader& in, core::TaskId task) {
   core::LeaseRecord lease;
   lease.task = task;
@@ -90,6 +102,7 @@ void ReadProgress(Reader& in, core::ProgressRecord* task, Backing* backing) {
   }
   task->history_whole = (flags & kWholeHistory) != 0;
   if ((flags & kHasCompleted) != 0) task->completed = ReadCompleted(in);
+  if ((flags & kHasProcess) != 0) task->process = &backing->process.emplace(ReadProcess(in));
   task->buried = (flags & kBuried) != 0;
   task->exhumed = (flags & kExhumed) != 0;
   const bool over = task->state == core::TaskState::kEnded || task->state == core::TaskState::kDead;
@@ -163,6 +176,7 @@ core::EndRecord ReadEnd(Reader& in, Backing* backing) {
   end.payload = in.Text();
   end.content_type = in.Text();
   if ((flags & kEndHasError) != 0) end.error = &backing->error.emplace(ReadError(in));
+  if ((flags & kEndHasProcess) != 0) end.process = &backing->process.emplace(ReadProcess(in));
   return end;
 }
 

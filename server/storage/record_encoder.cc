@@ -43,6 +43,13 @@ void WriteLease(Writer& out, const core::LeaseRecord& lease) {
   out.Int(lease.deliveries);
 }
 
+void WriteProcess(Writer& out, const core::ProcessInfo& process) {
+  out.Text(process.host);
+  out.Int(process.pid);
+  out.Byte(process.ended);
+  out.Signed(process.exit_code);
+}
+
 void WriteProgress(Writer& out, const core::ProgressRecord& task) {
   uint8_t flags = 0;
   if (task.error != nullptr) flags |= kHasError;
@@ -51,6 +58,7 @@ void WriteProgress(Writer& out, const core::ProgressRecord& task) {
   if (task.completed.verdict != core::Verdict::kNone) flags |= kHasCompleted;
   if (task.buried) flags |= kBuried;
   if (task.exhumed) flags |= kExhumed;
+  if (task.process != nullptr) flags |= kHasProcess;
   out.Byte(flags);
   out.Byte(static_cast<uint8_t>(task.state));
   out.Byte(static_cast<uint8_t>(task.outcome));
@@ -70,6 +78,7 @@ void WriteProgress(Writer& out, const core::ProgressRecord& task) {
     }
   }
   if ((flags & kHasCompleted) != 0) WriteCompleted(out, task.completed);
+  if (task.process != nullptr) WriteProcess(out, *task.process);
 }
 
 void WriteTask(Writer& out, const core::TaskRecord& task) {
@@ -82,7 +91,7 @@ void WriteTask(Writer& out, const core::TaskRecord& task) {
   }
   if (task.producer_id != 0) flags |= kHasProducer;
   if (task.state != core::TaskState::kReady || task.deliveries != 0 || task.error != nullptr ||
-      !task.history.empty())
+      task.process != nullptr || !task.history.empty())
     flags |= kHasProgress;
   if (task.expires != core::kNever) flags |= kHasExpiry;
   if (!task.unique_key.empty()) flags |= kHasUnique;
@@ -172,6 +181,7 @@ void BatchEncoder::TaskEnded(const core::EndRecord& end) {
   if (end.kept) flags |= kKept;
   if (end.error != nullptr) flags |= kEndHasError;
   if (end.completed.verdict != core::Verdict::kNone) flags |= kEndHasCompleted;
+  if (end.process != nullptr) flags |= kEndHasProcess;
   out.Byte(flags);
   out.Int(Raw(end.id));
   out.Int(Raw(end.queue));
@@ -183,6 +193,7 @@ void BatchEncoder::TaskEnded(const core::EndRecord& end) {
   out.Text(end.payload);
   out.Text(end.content_type);
   if (end.error != nullptr) WriteError(out, *end.error);
+  if (end.process != nullptr) WriteProcess(out, *end.process);
 }
 
 void BatchEncoder::TaskDropped(core::TaskId task) {

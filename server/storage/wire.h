@@ -45,11 +45,13 @@ enum ProgressFlag : uint8_t {
   kHasCompleted = 1 << 3,
   kBuried = 1 << 4,
   kExhumed = 1 << 5,
+  kHasProcess = 1 << 6,
 };
 enum EndFlag : uint8_t {
   kKept = 1 << 0,
   kEndHasError = 1 << 1,
   kEndHasCompleted = 1 << 2,
+  kEndHasProcess = 1 << 3,
 };
 
 inline constexpr char kCountersKey[] = "counters";

@@ -31,6 +31,7 @@ TaskId AnyId() {
 // All that the records of one round point at, and the records.
 struct Round {
   TaskError error;
+  ProcessInfo process;
   std::vector<Attempt> history;
   std::vector<std::string> texts;
 };
@@ -60,6 +61,11 @@ TaskRecord AnyTask(Round* round) {
   if (*rc::gen::arbitrary<bool>()) {
     round->error = {AnyUpTo(FailureKind::kBadArguments), AnyText(), AnyText(), *rc::gen::arbitrary<bool>()};
     task.error = &round->error;
+  }
+  if (*rc::gen::arbitrary<bool>()) {
+    round->process = {AnyText(), static_cast<uint32_t>(AnyNumber()), *rc::gen::arbitrary<bool>(),
+                      static_cast<int32_t>(AnyNumber())};
+    task.process = &round->process;
   }
   for (int n = *rc::gen::inRange(0, static_cast<int>(kHistoryMax) + 1); n > 0; --n)
     round->history.push_back(
@@ -128,6 +134,7 @@ std::string AnyEntry() {
         end.payload = task.payload;
         end.content_type = task.handler;
         if (end.kept) end.error = task.error;
+        if (end.kept) end.process = task.process;
         end.completed = {{AnyNumber(), AnyNumber()}, AnyUpTo(Verdict::kReleased)};
         encoder.TaskEnded(end);
         break;

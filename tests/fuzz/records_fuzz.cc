@@ -221,6 +221,8 @@ std::vector<std::vector<Piece>> SeedPieces() {
   dead.when = kNow;
   dead.attempts = dead.deliveries = 1;
   dead.error = &error;
+  const core::ProcessInfo process{"host", 4711, true, -9};
+  dead.process = &process;
   dead.history = history;
   dead.buried = true;
   dead.completed = {{1, 1}, core::Verdict::kFailed};
@@ -240,6 +242,7 @@ std::vector<std::vector<Piece>> SeedPieces() {
   end.payload = "result";
   end.content_type = "text/plain";
   end.error = &error;
+  end.process = &process;
   end.completed = {{1, 1}, core::Verdict::kDone};
   const Piece ended = Encoded('r', [&](Encoder& e) { e.TaskEnded(end); });
   const Piece dropped = Encoded('r', [&](Encoder& e) { e.TaskDropped(task.id); });

@@ -138,5 +138,50 @@ TEST_F(RunOptionsTest, BadOnesAreRefusedByField) {
   EXPECT_EQ(FieldOf(PutWith(without_handler)), "options.fresh_process");
 }
 
+TEST_F(RunOptionsTest, AProcessIsShownWhileItRunsAndWithItsResult) {
+  ASSERT_TRUE(Create("q").ok());
+  v1::TaskOptions options;
+  options.set_fresh_process(true);
+  options.set_result_ttl_ms(60'000);
+  const uint64_t id = PutWith(options);
+  EXPECT_FALSE(InfoOf(id).has_process());
+  grpc::ClientContext context;
+  auto worker = Work(&context, 1);
+  const v1::DeliveryGroup group = ReadGroups(worker.get(), 1).at(0);
+  v1::WorkRequest report;
+  auto* started = report.add_started();
+  started->set_task_id(id);
+  started->set_epoch(group.epoch());
+  started->set_sequence(group.tasks(0).sequence());
+  started->set_pid(4711);
+  ASSERT_TRUE(worker->Write(report));
+  ASSERT_TRUE(
+      EventuallyOnCore([&] { return loop_->broker().GetTask(core::TaskId{id})->process.has_value(); }));
+  EXPECT_EQ(InfoOf(id).process().host(), "host-of-w");
+  EXPECT_EQ(InfoOf(id).process().pid(), 4711u);
+  EXPECT_FALSE(InfoOf(id).process().ended());
+  report.Clear();
+  report.set_completions_seq(1);
+  auto* completion = report.add_completions();
+  completion->set_task_id(id);
+  completion->set_epoch(group.epoch());
+  completion->set_sequence(group.tasks(0).sequence());
+  completion->mutable_process()->set_pid(4711);
+  completion->mutable_process()->set_exit_code(3);
+  ASSERT_TRUE(worker->Write(report));
+  grpc::ClientContext result_context;
+  Limit(result_context);
+  v1::GetResultRequest request;
+  request.set_task_id(id);
+  request.set_wait_ms(5000);
+  v1::TaskResult result;
+  ASSERT_TRUE(tasks_->GetResult(&result_context, request, &result).ok());
+  EXPECT_EQ(result.process().host(), "host-of-w");
+  EXPECT_EQ(result.process().pid(), 4711u);
+  EXPECT_TRUE(result.process().ended());
+  EXPECT_EQ(result.process().exit_code(), 3);
+  EXPECT_EQ(InfoOf(id).process().exit_code(), 3);
+}
+
 }  // namespace
 }  // namespace joinq::testing

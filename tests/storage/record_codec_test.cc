@@ -31,11 +31,12 @@ class Recorder final : public core::JournalSink {
   void TaskChanged(const core::ProgressRecord& task) override {
     Add("changed ", std::to_string(Raw(task.id)), " ", std::to_string(static_cast<int>(task.state)), " ",
         task.error == nullptr ? "" : task.error->message, " ", std::to_string(task.history.size()), " ",
-        std::to_string(task.completed.token.sequence), task.buried ? " buried" : "");
+        std::to_string(task.completed.token.sequence), task.buried ? " buried" : "", TextOf(task.process));
   }
   void TaskEnded(const core::EndRecord& end) override {
     Add("ended ", std::to_string(Raw(end.id)), " ", std::string(end.payload), " ",
-        end.error == nullptr ? "" : end.error->message, " ", std::to_string(end.completed.token.sequence));
+        end.error == nullptr ? "" : end.error->message, " ", std::to_string(end.completed.token.sequence),
+        TextOf(end.process));
   }
   void TaskDropped(core::TaskId task) override { Add("dropped ", std::to_string(Raw(task))); }
   void LeaseMarked(const core::LeaseRecord& lease) override {
@@ -45,6 +46,11 @@ class Recorder final : public core::JournalSink {
   std::vector<std::string> lines;
 
  private:
+  static std::string TextOf(const core::ProcessInfo* process) {
+    if (process == nullptr) return {};
+    return " " + process->host + " " + std::to_string(process->pid) + (process->ended ? " ended " : " ") +
+           std::to_string(process->exit_code);
+  }
   template <typename... T>
   void Add(const T&... parts) {
     std::string line;
@@ -86,6 +92,8 @@ std::string EveryRecord() {
   progress.state = core::TaskState::kDead;
   progress.outcome = core::Outcome::kCrashed;
   progress.error = &error;
+  const core::ProcessInfo process{"host", 4711, true, -9};
+  progress.process = &process;
   progress.history = {&attempt, 1};
   progress.completed = {{3, 12}, core::Verdict::kFailed};
   progress.buried = true;
@@ -96,6 +104,7 @@ std::string EveryRecord() {
   end.kept = true;
   end.payload = "result";
   end.error = &error;
+  end.process = &process;
   end.completed = {{3, 13}, core::Verdict::kDone};
   encoder.TaskEnded(end);
   encoder.LeaseMarked({task.id, 77, core::SessionKind::kWorker, {3, 14}, core::kNever, 2});
@@ -115,11 +124,12 @@ std::vector<std::string> Read(std::string_view entry, int* bad) {
 
 TEST(RecordCodec, EveryRecordComesBackAsItWas) {
   int bad = 0;
-  EXPECT_EQ(Read(EveryRecord(), &bad),
-            (std::vector<std::string>{"created q", "changed q paused closed",
-                                      "put 300 h|payload upper u r -7 4 9000/8000 fresh 600",
-                                      "changed 300 5 boom 1 12 buried", "ended 300 result boom 13",
-                                      "marked 300 77 14", "dropped 300", "deleted 7"}));
+  EXPECT_EQ(
+      Read(EveryRecord(), &bad),
+      (std::vector<std::string>{
+          "created q", "changed q paused closed", "put 300 h|payload upper u r -7 4 9000/8000 fresh 600",
+          "changed 300 5 boom 1 12 buried host 4711 ended -9", "ended 300 result boom 13 host 4711 ended -9",
+          "marked 300 77 14", "dropped 300", "deleted 7"}));
   EXPECT_EQ(bad, 0);
 }
 
