@@ -258,7 +258,7 @@ void Daemon::StartDrain(const char* why) {
   pool_.VoidCredit();
   link_->SetDraining();
   for (const auto& child : children_) {
-    if (child) Recall(child);
+    if (child && !child->single) Recall(child);
   }
   Release(pool_.TakeWaiting());
   link_->Flush();
@@ -276,7 +276,7 @@ void Daemon::SetPaused(bool paused) {
   pool_.SetPaused(paused);
   if (!paused) return;
   for (const auto& child : children_) {
-    if (child) Recall(child);
+    if (child && !child->single) Recall(child);
   }
   Release(pool_.TakeWaiting());
 }

@@ -20,7 +20,7 @@ void Daemon::WantChildren() {
 }
 
 uint32_t Daemon::ChildrenToStart() const {
-  return size_.ToStart(alive_, starting_, pool_.waiting());
+  return size_.ToStart(alive_, starting_, pool_.leaving_children(), pool_.waiting());
 }
 
 uint32_t Daemon::ProcessesToStart() const {
@@ -194,10 +194,7 @@ void Daemon::Resize(uint32_t most) {
   spdlog::info("resized from {} to {} children by the broker", size_.most(), most);
   size_.Resize(most);
   pool_.SetCapacity(most);
-  uint32_t leaving = 0;
-  for (const auto& child : children_) {
-    leaving += child && !child->single && (child->end != EndReason::kNo || pool_.retired(child->slot));
-  }
+  const uint32_t leaving = pool_.leaving_children();
   const uint32_t beyond = size_.Beyond(alive_);
   if (beyond > leaving) LetChildrenGo(beyond - leaving, false);
   Dispatch();

@@ -81,6 +81,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
     task.handler = header.handler;
     task.limit = limit;
     header.deadline_ns = task.deadline_ns = DeadlineNs(delivery.deadline_ms());
+    HoldTo({0, delivery.deadline_ms()});
     header.task_id = delivery.task_id();
     header.sequence = delivery.sequence();
     header.attempt = delivery.attempt();

@@ -50,15 +50,6 @@ bool Eventually(const std::function<bool()>& condition, std::chrono::millisecond
   return true;
 }
 
-TempDirectory::TempDirectory() {
-  std::string pattern = ::testing::TempDir() + "joinq-test-XXXXXX";
-  path_ = ::mkdtemp(pattern.data());
-}
-TempDirectory::~TempDirectory() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 Program::Program(std::vector<std::string> command, const std::string& input) {
   if (command[0].find('/') == std::string::npos) command[0] = ProgramPath(command[0]);
   std::string pattern = ::testing::TempDir() + "joinq-out-XXXXXX";

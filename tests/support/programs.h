@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_directory.h"
 namespace joinq::testing {
 
 using namespace std::chrono_literals;
@@ -20,18 +21,6 @@ std::string DemoHandlers();                        // the module of examples/
 
 // Asks `condition` until it holds; false if it does not within `deadline`.
 bool Eventually(const std::function<bool()>& condition, std::chrono::milliseconds deadline = 20s);
-
-class TempDirectory {
- public:
-  TempDirectory();
-  ~TempDirectory();
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A child process with its standard error (and output) in a file.
 class Program {

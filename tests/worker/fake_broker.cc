@@ -77,6 +77,7 @@ void FakeBroker::Take(const v1::WorkRequest& request) {
     state_.progress[report.task_id()].push_back(report.progress());
   for (const auto& stopped : request.stopped())
     state_.stopped[stopped.lease().task_id()].push_back(stopped.end());
+  for (const auto& started : request.started()) state_.started[started.task_id()] = started.pid();
   if (request.draining()) state_.draining = true;
   if (request.completions_seq() == 0) return;
   state_.sequences.push_back(request.completions_seq());
@@ -99,18 +100,26 @@ void FakeBroker::Deliver(v1::WorkResponse& response) {
   for (int count = 0; state_.credit > 0 && !ready_.empty() && count < 256 && bytes < (2 << 20); ++count) {
     Queued task = std::move(ready_.front());
     ready_.pop_front();
-    if (group == nullptr || group->handler() != task.handler || group->content_type() != task.content_type) {
+    const RunOptions& options = task.options;
+    if (group == nullptr || group->handler() != task.handler || group->content_type() != task.content_type ||
+        group->time_limit_ms() != options.time_limit_ms ||
+        group->soft_time_limit_ms() != options.soft_time_limit_ms ||
+        group->fresh_process() != options.fresh_process) {
       group = response.add_groups();
       group->set_queue("default");
       group->set_handler(task.handler);
       group->set_content_type(task.content_type);
       group->set_epoch(epoch_);
+      group->set_time_limit_ms(options.time_limit_ms);
+      group->set_soft_time_limit_ms(options.soft_time_limit_ms);
+      group->set_fresh_process(options.fresh_process);
     }
     auto& delivery = *group->add_tasks();
     delivery.set_task_id(task.id);
     delivery.set_sequence(next_sequence_++);
     delivery.set_attempt(task.attempt);
     delivery.set_payload(task.payload);
+    delivery.set_deadline_ms(options.deadline_ms);
     for (const auto& [name, value] : task.headers) {
       auto& header = *delivery.add_headers();
       header.set_name(name);
@@ -143,6 +152,14 @@ uint64_t FakeBroker::Put(const std::string& handler, const std::string& payload,
   absl::MutexLock lock(&mutex_);
   const uint64_t id = next_id_++;
   ready_.push_back({id, handler, payload, content_type, 1, std::move(headers)});
+  Push();
+  return id;
+}
+
+uint64_t FakeBroker::Put(const std::string& handler, const std::string& payload, const RunOptions& options) {
+  absl::MutexLock lock(&mutex_);
+  const uint64_t id = next_id_++;
+  ready_.push_back({id, handler, payload, "", 1, {}, options});
   Push();
   return id;
 }
@@ -224,6 +241,14 @@ void FakeBroker::AskToDrain() {
   absl::MutexLock lock(&mutex_);
   v1::WorkResponse response;
   response.set_drain(true);
+  if (stream_ != nullptr) stream_->Write(response);
+}
+
+void FakeBroker::Resize(uint32_t children) {
+  absl::MutexLock lock(&mutex_);
+  v1::WorkResponse response;
+  response.set_action(v1::WORKER_ACTION_RESIZE);
+  response.set_children(children);
   if (stream_ != nullptr) stream_->Write(response);
 }
 

@@ -27,6 +27,14 @@ class FakeBroker final : public v1::WorkerService::Service {
   // Adds a task; it is delivered when there is credit. Returns its id.
   uint64_t Put(const std::string& handler, const std::string& payload, const std::string& content_type = "",
                std::vector<std::pair<std::string, std::string>> headers = {});
+  // The same with these options: the limits, deadline and process of its delivery.
+  struct RunOptions {
+    uint32_t time_limit_ms = 0;
+    uint32_t soft_time_limit_ms = 0;
+    uint32_t deadline_ms = 0;
+    bool fresh_process = false;
+  };
+  uint64_t Put(const std::string& handler, const std::string& payload, const RunOptions& options);
   void PutMany(const std::string& handler, const std::string& payload, int count);
 
   // Waits for the n-th completion of a task; fails (nullopt) after `timeout`.
@@ -42,6 +50,7 @@ class FakeBroker final : public v1::WorkerService::Service {
   // How the work on a task ended that was cancelled; unspecified after `timeout`.
   v1::WorkEnd WaitStopped(uint64_t task_id, absl::Duration timeout = absl::Seconds(20));
   void AskToDrain();
+  void Resize(uint32_t children);
   void SetAck(bool ack);        // whether completions are acknowledged
   void SetAccept(bool accept);  // whether new streams are served
   void SetEpoch(uint64_t epoch);
@@ -60,6 +69,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     std::vector<uint64_t> sequences;  // completions_seq as they came in, over all streams
     std::map<uint64_t, std::vector<v1::Completion>> completions;
     std::map<uint64_t, std::vector<std::string>> progress;
+    std::map<uint64_t, uint32_t> started;  // pids of processes, by task
     std::map<uint64_t, std::vector<v1::WorkEnd>> stopped;
     v1::WorkerStatus status;
     int statuses = 0;
@@ -83,6 +93,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     std::string handler, payload, content_type;
     uint32_t attempt = 1;
     std::vector<std::pair<std::string, std::string>> headers = {};
+    RunOptions options = {};
   };
   absl::Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_);

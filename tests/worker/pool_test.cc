@@ -165,21 +165,23 @@ TEST_F(PoolTest, TellsHowManyWereBusyAtOnce) {
 
 TEST(PoolSizeTest, MakesChildrenWhenTasksWaitAndKeepsThem) {
   PoolSize size(1, 4, false);
-  EXPECT_EQ(size.ToStart(0, 0, 0), 1u) << "one is there from the start";
-  EXPECT_EQ(size.ToStart(1, 1, 1), 0u) << "it is on its way";
-  EXPECT_EQ(size.ToStart(1, 0, 2), 2u);
-  EXPECT_EQ(size.ToStart(3, 2, 5), 1u);
-  EXPECT_EQ(size.ToStart(4, 0, 1000), 0u);
+  EXPECT_EQ(size.ToStart(0, 0, 0, 0), 1u) << "one is there from the start";
+  EXPECT_EQ(size.ToStart(1, 1, 0, 1), 0u) << "it is on its way";
+  EXPECT_EQ(size.ToStart(1, 0, 0, 2), 2u);
+  EXPECT_EQ(size.ToStart(3, 2, 0, 5), 1u);
+  EXPECT_EQ(size.ToStart(4, 0, 0, 1000), 0u);
+  EXPECT_EQ(size.ToStart(1, 0, 1, 0), 1u) << "the only one is on its way out";
+  EXPECT_EQ(size.ToStart(4, 0, 4, 1), 0u) << "which takes its time";
   EXPECT_EQ(size.Unneeded(4, 0), 0u);
   EXPECT_EQ(size.Beyond(4), 0u);
   size.Resize(2);
   EXPECT_EQ(size.Beyond(4), 2u);
-  EXPECT_EQ(size.ToStart(1, 0, 9), 1u);
+  EXPECT_EQ(size.ToStart(1, 0, 0, 9), 1u);
 }
 
 TEST(PoolSizeTest, LetsGoWhatWasNotNeeded) {
   PoolSize size(2, 8, true);
-  EXPECT_EQ(size.ToStart(0, 0, 0), 2u);
+  EXPECT_EQ(size.ToStart(0, 0, 0, 0), 2u);
   EXPECT_EQ(size.Unneeded(8, 5), 3u);
   EXPECT_EQ(size.Unneeded(8, 0), 6u);
   EXPECT_EQ(size.Unneeded(2, 0), 0u);

@@ -23,7 +23,7 @@ class WorkerProcess {
   void Signal(int number) const;
   // Its wait status, or -1 if it did not end in time.
   int WaitEnd(absl::Duration timeout = absl::Seconds(20));
-  // What it wrote to standard error until it ended. Call it after WaitEnd.
+  // What it has written to standard error so far.
   std::string Errors();
 
  private:

@@ -171,6 +171,7 @@ void Pool::RequeueFront(Ticket ticket) {
 void Pool::ChildReady(Child child) {
   Slot& slot = children_[child];
   assert(!slot.ready && slot.fifo.empty());
+  if (slot.retired) --leaving_;
   slot = Slot{};
   slot.ready = true;
   if (limits_.child_tasks_max > 0) slot.tasks_left = limits_.child_tasks_max;
@@ -179,6 +180,7 @@ void Pool::ChildReady(Child child) {
 
 void Pool::Retire(Child child) {
   Slot& slot = children_[child];
+  if (!slot.retired) ++leaving_;
   slot.retired = true;
   if (slot.ready) --ready_;
   slot.ready = false;
@@ -206,6 +208,7 @@ std::optional<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
   }
   if (slot.ready) --ready_;
   if (slot.live > 0 && !slot.apart) --busy_;
+  if (slot.retired && !slot.apart) --leaving_;
   slot = Slot{};
   return culprit;
 }

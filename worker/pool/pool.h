@@ -160,6 +160,8 @@ class Pool {
   size_t waiting_apart() const { return waiting_apart_.size(); }
   size_t in_hand() const { return in_hand_; }
   uint32_t ready_children() const { return ready_; }
+  // Retired and not dead.
+  uint32_t leaving_children() const { return leaving_; }
   uint32_t busy_children() const { return busy_; }
   // The most that were busy at once since the last call.
   uint32_t TakeBusyPeak() { return std::exchange(busy_peak_, busy_); }
@@ -201,6 +203,7 @@ class Pool {
   uint64_t bytes_in_hand_ = 0;
   uint32_t capacity_;
   uint32_t ready_ = 0;
+  uint32_t leaving_ = 0;
   uint32_t busy_ = 0;
   uint32_t busy_peak_ = 0;
   uint32_t outstanding_ = 0;

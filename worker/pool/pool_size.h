@@ -21,11 +21,15 @@ class PoolSize {
   // `least` comes down with it.
   void Resize(uint32_t most) { most_ = most; }
 
-  // How many to start now. `alive` are all that exist, those that are starting included;
+  // How many to start now. `alive` are all that exist, those that are `starting` included and
+  // those that are `leaving`, which finish what they run and take up their place until then;
   // `unserved` tasks wait and no child has room for them.
-  uint32_t ToStart(uint32_t alive, uint32_t starting, uint64_t unserved) const {
-    const uint64_t wanted = std::clamp<uint64_t>(alive - starting + unserved, least(), most_);
-    return wanted > alive ? static_cast<uint32_t>(wanted) - alive : 0;
+  uint32_t ToStart(uint32_t alive, uint32_t starting, uint32_t leaving, uint64_t unserved) const {
+    if (alive >= most_) return 0;
+    const uint32_t staying = alive - std::min(alive, leaving);
+    const uint64_t wanted = std::max<uint64_t>(staying - std::min(staying, starting) + unserved, least());
+    const uint64_t more = wanted > staying ? wanted - staying : 0;
+    return static_cast<uint32_t>(std::min<uint64_t>(more, most_ - alive));
   }
   // How many to let go now: those beyond `most`.
   uint32_t Beyond(uint32_t alive) const { return alive > most_ ? alive - most_ : 0; }
