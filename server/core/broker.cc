@@ -190,6 +190,9 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
       case WaiterKind::kCancel:
         answer = absl::OkStatus();  // it is cancelled; the end of its work is not known
         break;
+      case WaiterKind::kLog:
+        answer = LogTimedOut(waiter);
+        break;
     }
   }
   if (waiter.producer != nullptr) {
@@ -199,7 +202,7 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
     }
     return;
   }
-  DropEmptyListOf(waiter);
+  Unparked(waiter);
   // Its stream ends, and it will watch again.
   if (waiter.kind == WaiterKind::kResult && waiter.watch_tag != 0) return;
   Reply reply;
@@ -208,8 +211,8 @@ void Broker::Answer(Waiter&& waiter, const absl::Status& status) {
   effects_.replies.push_back(std::move(reply));
 }
 
-// A waiter was taken out: nobody may be left who waits for that result.
-void Broker::DropEmptyListOf(const Waiter& waiter) {
+void Broker::Unparked(const Waiter& waiter) {
+  if (waiter.kind == WaiterKind::kLog) log_asks_.erase(waiter.id);
   if (waiter.kind != WaiterKind::kResult) return;
   auto list = result_waiters_.find(waiter.task);
   if (list != result_waiters_.end() && list->second.empty()) result_waiters_.erase(list);
@@ -222,7 +225,7 @@ void Broker::CallerGone(CallerId caller) {
     if (waiter.producer != nullptr) {
       for (NewTask& task : waiter.tasks) waiter.producer->tags.erase(task.tag);
     }
-    DropEmptyListOf(waiter);
+    Unparked(waiter);
     if (waiter.kind == WaiterKind::kPut && (freed.empty() || freed.back() != waiter.queue))
       freed.push_back(waiter.queue);
   }
@@ -241,6 +244,7 @@ void Broker::CallerGone(CallerId caller) {
     Session* session = it->second;
     sessions_by_stream_.erase(it);
     session->stream = kNobody;
+    AsksLost(*session);
     session->credit = 0;
     const bool leaves = session->draining && session->cancelled.empty();
     if (session->leases.count == 0 && (leaves || session->kind == SessionKind::kClient)) {

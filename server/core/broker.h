@@ -113,6 +113,8 @@ class Broker {
   absl::StatusOr<CancelAnswer> CancelTask(CallerId caller, TaskId task, const CancelSpec& spec);
   absl::StatusOr<TaskView> CancelTask(TaskId task);
   absl::StatusOr<TaskView> RetryTask(TaskId task);
+  // What it wrote: asks the worker that has it, or else those that may have run it.
+  void GetTaskLog(CallerId caller, TaskId task);
   absl::StatusOr<Why> WhyTask(TaskId task) const;
 
   // ---- payloads that are not in memory (see Effects::loads)
@@ -158,10 +160,13 @@ class Broker {
   // The process of a task with fresh_process runs.
   void WorkerStarted(CallerId stream, const LeaseRef& lease, uint32_t pid);
   void WorkerReports(CallerId stream, const WorkerStatus& status);
+  // The answer to a LogAsk; null: it has none. One that is not waited for is passed over.
+  void WorkerLog(CallerId stream, uint64_t ask, std::unique_ptr<TaskLog> log);
   void WorkerDrains(CallerId stream);
   std::vector<WorkerView> ListWorkers() const;
   // Tells the workers of this name, or with this id, what to do: those that were told.
-  absl::StatusOr<std::vector<WorkerView>> ControlWorker(std::string_view name, WorkerAction action);
+  absl::StatusOr<std::vector<WorkerView>> ControlWorker(std::string_view name, WorkerAction action,
+                                                        uint32_t children = 0);
   // Whether the stream is still the one that its worker or producer speaks through.
   bool IsCurrent(CallerId stream) const {
     return sessions_by_stream_.contains(stream) || producers_by_stream_.contains(stream);
@@ -241,7 +246,8 @@ class Broker {
   void Admit(Waiter&& waiter);
   void AdmitPuts(Queue* queue);
   void Answer(Waiter&& waiter, const absl::Status& status);
-  void DropEmptyListOf(const Waiter& waiter);
+  // A waiter was taken out: drops what was kept for it alone.
+  void Unparked(const Waiter& waiter);
   absl::Status CheckFollowUps(std::span<const FollowUp> follow_ups) const;
   void PutFollowUps(std::span<FollowUp> follow_ups, std::vector<TaskId>* ids);
   void ForgetKey(KeyEntry* entry);
@@ -322,6 +328,16 @@ class Broker {
   void WorkEnded(TaskId task, WorkEnd end);
   void CompletedCancelled(const Session& worker, const Completion& completion);
   void TellAllCancelled(const Session& worker);
+
+  // what tasks wrote (broker_logs.cc)
+  struct PendingLog {
+    std::vector<uint64_t> asked;  // sessions that have not answered
+    std::string lost;             // the name of one that went away instead
+  };
+  std::vector<Session*> WorkersToAsk(const Task* task) const;
+  absl::Status LogTimedOut(const Waiter& waiter) const;
+  void LogNotFoundIn(uint64_t ask, uint64_t session, bool lost);
+  void AsksLost(const Session& worker);
 
   // results (broker_results.cc)
   void KeepResult(Task* task, std::string_view result, std::string_view content_type);
@@ -409,8 +425,9 @@ class Broker {
   absl::flat_hash_map<QueueId, Queue*> queues_by_id_;
   std::map<int64_t, TaskList> results_by_second_;  // of expiry
   absl::node_hash_map<TaskId, WaiterList>
-      result_waiters_;             // the index points at the lists: they must not move
-  CancelledWorks cancelled_work_;  // likewise
+      result_waiters_;                                  // the index points at the lists: they must not move
+  CancelledWorks cancelled_work_;                       // likewise
+  absl::flat_hash_map<uint64_t, PendingLog> log_asks_;  // by the id of the parked call
   WaiterIndex waiters_;
   std::deque<Sweep> sweeps_;  // under way; the first one has the next turn
   TimerHeap timers_;

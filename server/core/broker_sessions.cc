@@ -88,7 +88,10 @@ absl::Status Broker::CheckKind(uint64_t id, SessionKind kind) const {
 
 SessionWelcome Broker::Attach(Session* session, CallerId stream, const SessionProfile& profile,
                               std::span<const LeaseRef> held) {
-  if (session->stream != kNobody) sessions_by_stream_.erase(session->stream);  // superseded
+  if (session->stream != kNobody) {  // superseded
+    sessions_by_stream_.erase(session->stream);
+    AsksLost(*session);
+  }
   session->profile = profile;
   session->stream = stream;
   session->credit = 0;
@@ -197,7 +200,14 @@ void Broker::ClientLeaves(CallerId stream) {
 }
 
 void Broker::WorkerReports(CallerId stream, const WorkerStatus& status) {
-  if (Session* worker = SessionOf(stream, SessionKind::kWorker); worker != nullptr) worker->status = status;
+  Session* worker = SessionOf(stream, SessionKind::kWorker);
+  if (worker == nullptr) return;
+  worker->status = status;
+  std::string& trouble = worker->status.trouble;
+  if (trouble.size() <= kTroubleBytesMax) return;
+  size_t end = kTroubleBytesMax;
+  while (end > 0 && (trouble[end] & 0xc0) == 0x80) --end;  // not within a character
+  trouble.resize(end);
 }
 
 void Broker::WorkerDrains(CallerId stream) {
@@ -313,13 +323,14 @@ void Broker::CheckSessionTimer(uint64_t id, Time due) {
 void Broker::EndSession(Session* session, WorkEnd cancelled) {
   DetachQueues(session);
   while (!session->cancelled.empty()) WorkEnded(session->cancelled.front(), cancelled);
+  AsksLost(*session);
   std::vector<Task*> leases;
   for (Task* task = session->leases.tasks.front(); task != nullptr; task = session->leases.tasks.Next(task))
     leases.push_back(task);
   const bool worker = session->kind == SessionKind::kWorker;
-  const size_t started =
-      worker ? std::min<size_t>(leases.size(), std::max<uint32_t>(1, session->profile.concurrency))
-             : leases.size();
+  const size_t started = worker
+                             ? std::min<size_t>(leases.size(), std::max<uint32_t>(1, session->runs_at_once()))
+                             : leases.size();
   std::vector<Queue*> touched;
   for (size_t i = leases.size(); i-- > 0;) {
     Task* task = leases[i];

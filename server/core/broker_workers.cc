@@ -21,6 +21,8 @@ WorkerView Broker::ViewOf(const Session& worker) const {
     view.state = WorkerState::kDraining;
   } else if (now_ - worker.last_heard > limits_.worker_timeout / 2) {
     view.state = WorkerState::kLate;
+  } else if (!worker.status.trouble.empty()) {
+    view.state = WorkerState::kFailing;
   } else if (worker.profile.paused) {
     view.state = WorkerState::kPaused;
   }
@@ -38,8 +40,15 @@ std::vector<WorkerView> Broker::ListWorkers() const {
   return views;
 }
 
-absl::StatusOr<std::vector<WorkerView>> Broker::ControlWorker(std::string_view name, WorkerAction action) {
+absl::StatusOr<std::vector<WorkerView>> Broker::ControlWorker(std::string_view name, WorkerAction action,
+                                                              uint32_t children) {
   if (name.empty()) return InvalidField("worker", "must be the name or the id of a worker");
+  if (action == WorkerAction::kResize ? children < 1 || children > kChildrenMax : children != 0) {
+    return InvalidField("children",
+                        action == WorkerAction::kResize
+                            ? absl::StrCat("is ", children, "; it must be from 1 to ", kChildrenMax)
+                            : absl::StrCat("is ", children, "; it goes with RESIZE only"));
+  }
   std::vector<Session*> meant;
   for (const auto& [id, session] : sessions_) {
     if (session->kind != SessionKind::kWorker) continue;
@@ -53,11 +62,11 @@ absl::StatusOr<std::vector<WorkerView>> Broker::ControlWorker(std::string_view n
   if (meant.empty()) return error(absl::StatusCode::kFailedPrecondition, "is not connected just now");
   std::vector<WorkerView> told;
   for (Session* worker : meant) {
-    effects_.actions.push_back({worker->stream, action});
+    effects_.actions.push_back({worker->stream, action, children});
     if (action == WorkerAction::kDrain) {
       worker->draining = true;
       worker->credit = 0;
-    } else {
+    } else if (action != WorkerAction::kResize) {
       worker->profile.paused = action == WorkerAction::kPause;
     }
     told.push_back(ViewOf(*worker));

@@ -54,6 +54,15 @@ struct ResultNotice {
   uint32_t attempts = 0;
 };
 
+// The end of what a task wrote.
+struct TaskLog {
+  std::string text;  // at most kTaskLogBytesMax; any bytes
+  bool cut = false;  // there was more before it
+  std::string worker;
+  bool running = false;
+};
+inline constexpr size_t kTaskLogBytesMax = 64 << 10;
+
 // The answer to a call that waits for one thing.
 struct Reply {
   CallerId to = kNobody;
@@ -66,6 +75,7 @@ struct Reply {
   std::unique_ptr<ResultNotice> result;        // GetResult
   Name queue, handler;                         // GetResult
   WorkEnd work_end = WorkEnd::kUnspecified;    // CancelTask
+  std::unique_ptr<TaskLog> log;                // GetTaskLog
 };
 
 struct CompletionsAck {
@@ -83,6 +93,14 @@ struct CancelNotice {
 struct ActionNotice {
   CallerId to = kNobody;
   WorkerAction action = WorkerAction::kDrain;
+  uint32_t children = 0;  // kResize
+};
+
+// A worker is asked for what a task wrote; see Broker::WorkerLog.
+struct LogAsk {
+  CallerId to = kNobody;
+  uint64_t ask = 0;
+  TaskId task{0};
 };
 
 struct Effects {
@@ -93,6 +111,7 @@ struct Effects {
   std::vector<CompletionsAck> completion_acks;
   std::vector<CancelNotice> cancels;
   std::vector<ActionNotice> actions;
+  std::vector<LogAsk> log_asks;
   std::vector<Reply> replies;
   // Tasks whose payloads are to be read from their rows; answered with PayloadLoaded
   // or PayloadLost. May be asked for before the commit under way is through: the rows
@@ -102,7 +121,7 @@ struct Effects {
   bool empty() const {
     return loads.empty() && put_acks.empty() && put_refusals.empty() && deliveries.empty() &&
            results.empty() && completion_acks.empty() && cancels.empty() && actions.empty() &&
-           replies.empty();
+           log_asks.empty() && replies.empty();
   }
   void Clear() {
     put_acks.clear();
@@ -112,6 +131,7 @@ struct Effects {
     completion_acks.clear();
     cancels.clear();
     actions.clear();
+    log_asks.clear();
     replies.clear();
     loads.clear();
   }

@@ -2,6 +2,7 @@
 // hold leases, and producers, whose puts are told apart by tags.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <vector>
@@ -57,6 +58,11 @@ struct Session {
   uint64_t completions_seen = 0;
   std::vector<Queue*> queues;
   size_t next_queue = 0;  // whose turn it is
+  // Tasks that may be running there, as far as it has said.
+  uint32_t runs_at_once() const {
+    if (status.concurrency == 0) return profile.concurrency;
+    return std::max(status.concurrency, status.busy) + status.processes;
+  }
 };
 
 // The work on a lease that was cancelled, until its holder says that it is over.

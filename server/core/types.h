@@ -193,12 +193,17 @@ struct SessionProfile {
 struct WorkerStatus {
   uint32_t busy = 0, children = 0, buffered = 0;
   uint64_t done_total = 0, failed_total = 0, child_deaths_total = 0;
+  uint32_t concurrency = 0, concurrency_min = 0;  // 0: not said
+  uint32_t processes = 0;                         // of tasks that have one of their own
+  std::string trouble;                            // at most kTroubleBytesMax; empty: none
 };
+inline constexpr size_t kTroubleBytesMax = 1024;
 
-enum class WorkerState { kAlive, kLate, kGone, kDraining, kPaused };
+enum class WorkerState { kAlive, kLate, kGone, kDraining, kPaused, kFailing };
 
 // Values equal the proto's.
-enum class WorkerAction : uint8_t { kDrain = 1, kPause = 2, kResume = 3 };
+enum class WorkerAction : uint8_t { kDrain = 1, kPause = 2, kResume = 3, kResize = 4 };
+inline constexpr uint32_t kChildrenMax = 1024;
 
 struct WorkerView {
   SessionProfile profile;

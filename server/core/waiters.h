@@ -1,5 +1,6 @@
 // Parked calls: puts that wait for room, gets that wait for a task, joins that
-// wait for 0, callers that wait for a result or for the end of cancelled work. A parked call is an entry
+// wait for 0, callers that wait for a result for the end of cancelled work
+// or for what a task wrote. A parked call is an entry
 // here, not a thread. Each entry ends exactly once: answered, timed out or cancelled.
 #pragma once
 
@@ -22,7 +23,7 @@ namespace joinq::core {
 class Queue;
 struct Producer;
 
-enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult, kCancel };
+enum class WaiterKind : uint8_t { kPut, kGet, kJoin, kResult, kCancel, kLog };
 
 struct WeightedQueue {
   Queue* queue = nullptr;
@@ -40,7 +41,7 @@ struct Waiter {
   std::vector<NewTask> tasks;    // kPut
   uint64_t bytes = 0;            // of their payloads
   Producer* producer = nullptr;  // kPut from a producer's stream
-  TaskId task{0};                // kResult, kCancel
+  TaskId task{0};                // kResult, kCancel, kLog
   bool forget = false;           // kResult
   uint64_t watch_tag = 0;        // kResult of a producer's stream: answered as a result with this tag
 };

@@ -131,6 +131,12 @@ class StreamWriter final : public Event {
     backlog_bytes_ += bytes;
     return gathering_.get();
   }
+  // What comes next goes into another message than what was gathered before.
+  void Split() {
+    if (gathering_ == nullptr) return;
+    full_.emplace_back(std::move(gathering_), gathered_bytes_);
+    gathered_bytes_ = 0;
+  }
   void Flush() {
     if (writing_ != nullptr || !write_) return;
     if (broken_) return DropGathered();

@@ -203,6 +203,10 @@ core::WorkerStatus StatusOf(const v1::WorkerStatus& status) {
   out.done_total = status.done_total();
   out.failed_total = status.failed_total();
   out.child_deaths_total = status.child_deaths_total();
+  out.concurrency = status.concurrency();
+  out.concurrency_min = status.concurrency_min();
+  out.processes = status.processes();
+  out.trouble = status.trouble();
   return out;
 }
 
@@ -382,7 +386,11 @@ void Fill(const core::WorkerView& view, v1::WorkerInfo* info) {
   status->set_done_total(view.status.done_total);
   status->set_failed_total(view.status.failed_total);
   status->set_child_deaths_total(view.status.child_deaths_total);
-  static constexpr const char* kStates[] = {"alive", "late", "gone", "draining", "paused"};
+  status->set_concurrency(view.status.concurrency);
+  status->set_concurrency_min(view.status.concurrency_min);
+  status->set_processes(view.status.processes);
+  status->set_trouble(view.status.trouble);
+  static constexpr const char* kStates[] = {"alive", "late", "gone", "draining", "paused", "failing"};
   info->set_state(kStates[static_cast<size_t>(view.state)]);
   info->set_silent_ms(view.silent_ms);
   info->set_leases(view.leases);

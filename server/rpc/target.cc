@@ -21,6 +21,9 @@ void TargetMap::Publish(core::Effects* effects,
   for (const auto& action : effects->actions) {
     if (Target* target = Find(action.to)) target->Told(action);
   }
+  for (const auto& ask : effects->log_asks) {
+    if (Target* target = Find(ask.to)) target->AskedForLog(ask);
+  }
   for (const auto& result : effects->results) {
     if (Target* target = Find(result.to)) target->Result(result);
   }

@@ -16,6 +16,7 @@ class Target {
   virtual void CompletionsAcked(const core::CompletionsAck&) {}
   virtual void Cancelled(const core::CancelNotice&) {}
   virtual void Told(const core::ActionNotice&) {}
+  virtual void AskedForLog(const core::LogAsk&) {}
   virtual void Replied(core::Reply&&) {}
   // After the effects of a round: send what was gathered.
   virtual void Flush() {}

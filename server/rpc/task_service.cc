@@ -195,6 +195,18 @@ void ServeTaskCalls(CoreLoop* loop, Service* service) {
         if (reply.work_end != core::WorkEnd::kUnspecified)
           response->set_work_end(static_cast<v1::WorkEnd>(reply.work_end));
       });
+  ServeUnary<v1::GetTaskLogRequest, v1::TaskLog>(
+      loop, on(&Service::RequestGetTaskLog, service),
+      [=](core::CallerId caller, const v1::GetTaskLogRequest& request, v1::TaskLog*) -> Answer {
+        broker->GetTaskLog(caller, core::TaskId{request.task_id()});
+        return std::nullopt;
+      },
+      [](core::Reply& reply, v1::TaskLog* response) {
+        response->set_text(std::move(reply.log->text));
+        response->set_cut(reply.log->cut);
+        response->set_worker(reply.log->worker);
+        response->set_running(reply.log->running);
+      });
   ServeUnary<v1::RetryTaskRequest, v1::TaskInfo>(
       loop, on(&Service::RequestRetryTask, service),
       [=](core::CallerId, const v1::RetryTaskRequest& request, v1::TaskInfo* response) -> Answer {

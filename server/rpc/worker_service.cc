@@ -103,8 +103,22 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     if (notice.action == core::WorkerAction::kDrain) {
       message->set_drain(true);
     } else {
-      message->set_action(static_cast<v1::WorkerAction>(notice.action));  // the newest counts
+      // One of a kind a message: the newest counts.
+      if (message->action() != v1::WORKER_ACTION_UNSPECIFIED &&
+          (message->children() > 0) != (notice.children > 0)) {
+        writer_.Split();
+        message = writer_.Gather(kLeaseBytes, &fresh);
+      }
+      message->set_action(static_cast<v1::WorkerAction>(notice.action));
+      message->set_children(notice.children);
     }
+  }
+
+  void AskedForLog(const core::LogAsk& ask) override {
+    bool fresh = false;
+    v1::TaskLogAsk* out = writer_.Gather(kLeaseBytes, &fresh)->add_log_asks();
+    out->set_ask(ask.ask);
+    out->set_task_id(core::Raw(ask.task));
   }
 
  protected:
@@ -130,6 +144,16 @@ class WorkerStream final : public StreamCall<v1::WorkRequest, v1::WorkResponse> 
     if (request.completions_seq() > 0) Complete(request);
     for (const auto& stopped : request.stopped())
       broker.WorkerStopped(id_, LeaseOf(stopped.lease()), WorkEndOf(stopped.end()));
+    for (const auto& answer : request.logs()) {
+      std::unique_ptr<core::TaskLog> log;
+      if (answer.found()) {
+        log = std::make_unique<core::TaskLog>();
+        log->text = answer.log().text();
+        log->cut = answer.log().cut();
+        log->running = answer.log().running();
+      }
+      broker.WorkerLog(id_, answer.ask(), std::move(log));
+    }
     if (request.credit() > 0) broker.WorkerCredit(id_, request.credit());
     return absl::OkStatus();
   }
@@ -218,10 +242,10 @@ void ServeWorkers(CoreLoop* loop, Service* service) {
       },
       [=](core::CallerId, const v1::ControlWorkerRequest& request,
           v1::ControlWorkerResponse* response) -> std::optional<absl::Status> {
-        if (request.action() < v1::WORKER_ACTION_DRAIN || request.action() > v1::WORKER_ACTION_RESUME)
-          return InvalidField("action", "must be DRAIN, PAUSE or RESUME");
-        auto told =
-            loop->broker().ControlWorker(request.worker(), static_cast<core::WorkerAction>(request.action()));
+        if (request.action() < v1::WORKER_ACTION_DRAIN || request.action() > v1::WORKER_ACTION_RESIZE)
+          return InvalidField("action", "must be DRAIN, PAUSE, RESUME or RESIZE");
+        auto told = loop->broker().ControlWorker(
+            request.worker(), static_cast<core::WorkerAction>(request.action()), request.children());
         if (!told.ok()) return told.status();
         for (const auto& view : *told) Fill(view, response->add_workers());
         return absl::OkStatus();

@@ -1,3 +1,4 @@
+#include "common/names.h"
 #include "tests/support/core_harness.h"
 #include "tests/support/sweeps.h"
 
@@ -230,6 +231,50 @@ TEST(Worker, BadHelloIsRefusedByField) {
     EXPECT_FALSE(broker.AttachWorker(CallerId{1}, Profile(1, {}), {}).ok());
     EXPECT_FALSE(broker.AttachWorker(CallerId{1}, Profile(1, {"bad name"}), {}).ok());
     EXPECT_EQ(broker.queue_count(), 0u);
+  });
+}
+
+// ---------------------------------------------------------------- resizing
+
+TEST(Worker, AResizeReachesTheWorkerWithItsNumber) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 0);
+  auto effects = core.Do([](Broker& broker) {
+    ASSERT_TRUE(broker.ControlWorker("w1", WorkerAction::kPause).ok());
+    auto told = broker.ControlWorker("w1", WorkerAction::kResize, 8);
+    ASSERT_TRUE(told.ok()) << told.status();
+    EXPECT_EQ((*told)[0].state, WorkerState::kPaused);  // which a resize leaves alone
+  });
+  ASSERT_EQ(effects.actions.size(), 2u);
+  EXPECT_EQ(effects.actions[1].action, WorkerAction::kResize);
+  EXPECT_EQ(effects.actions[1].children, 8u);
+}
+
+TEST(Worker, AResizeToAnythingElseIsRefused) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 0);
+  core.Do([](Broker& broker) {
+    for (uint32_t children : {0u, kChildrenMax + 1}) {
+      auto told = broker.ControlWorker("w1", WorkerAction::kResize, children);
+      EXPECT_EQ(FieldOf(told.status()), "children");
+    }
+    EXPECT_EQ(FieldOf(broker.ControlWorker("w1", WorkerAction::kPause, 1).status()), "children");
+    EXPECT_TRUE(broker.effects().actions.empty());
+  });
+}
+
+TEST(Worker, InTroubleIsFailing) {
+  CoreHarness core;
+  Attach(core, CallerId{1}, Profile(1), 0);
+  core.Do([](Broker& broker) {
+    WorkerStatus status;
+    status.trouble = std::string(kTroubleBytesMax - 1, 'x') + "\xc3\xa4";
+    broker.WorkerReports(CallerId{1}, status);
+    const WorkerView view = broker.ListWorkers()[0];
+    EXPECT_EQ(view.state, WorkerState::kFailing);
+    EXPECT_EQ(view.status.trouble, std::string(kTroubleBytesMax - 1, 'x'));  // no half characters
+    ASSERT_TRUE(broker.ControlWorker("w1", WorkerAction::kDrain).ok());
+    EXPECT_EQ(broker.ListWorkers()[0].state, WorkerState::kDraining);
   });
 }
 

@@ -165,6 +165,7 @@ class CoreHarness {
     add(more.completion_acks, to->completion_acks);
     add(more.cancels, to->cancels);
     add(more.actions, to->actions);
+    add(more.log_asks, to->log_asks);
     add(more.replies, to->replies);
   }
 
