@@ -138,6 +138,9 @@ class Daemon : public LinkEvents {
   void SayStopped(const v1::Lease& lease, v1::WorkEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Those that a dying child left to be begun again. Then Flush the link.
   void StopWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The child that runs the task now, or null.
+  ChildPtr RunnerOf(uint64_t task_id, uint64_t& sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AnswerLog(const v1::TaskLogAsk& ask);  // Asio thread
 
   // The keeper and its zygotes (Asio thread).
   void WatchKeeper();

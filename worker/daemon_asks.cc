@@ -89,4 +89,38 @@ void Daemon::StopWaiting() {
   }
 }
 
+Daemon::ChildPtr Daemon::RunnerOf(uint64_t task_id, uint64_t& sequence) {
+  for (Pool::Ticket ticket : pool_.InHand()) {
+    const auto& task = pool_.task(ticket);
+    if (task.id != task_id || task.place != Pool::Task::Place::kSent) continue;
+    const ChildPtr& child = children_[task.child];
+    if (!child || child->dead || child->channel.page().begun.load() != task.number) continue;
+    sequence = task.sequence;
+    return child;
+  }
+  return nullptr;
+}
+
+void Daemon::AnswerLog(const v1::TaskLogAsk& ask) {
+  absl::MutexLock lock(&mutex_);
+  uint64_t sequence = 0;
+  const ChildPtr runner = RunnerOf(ask.task_id(), sequence);
+  if (runner) DrainOutput(*runner);
+  v1::TaskLogAnswer answer;
+  answer.set_ask(ask.ask());
+  const auto output = outputs_.Find(ask.task_id());
+  if (runner && runner->output.is_open()) {
+    answer.set_found(true);
+    answer.mutable_log()->set_running(true);
+  }
+  // What an earlier attempt wrote is not what the one that runs has written.
+  if (output && (!runner || output->delivery == sequence)) {
+    answer.set_found(true);
+    answer.mutable_log()->set_text(output->end.data(), output->end.size());
+    answer.mutable_log()->set_cut(output->written > output->end.size());
+  }
+  link_->AddLog(std::move(answer));
+  link_->Flush();
+}
+
 }  // namespace joinq

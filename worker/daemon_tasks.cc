@@ -26,9 +26,12 @@ void Daemon::OnResponse(const v1::WorkResponse& response) {
   for (const auto& group : response.groups()) TakeGroup(group);
   for (const auto& lease : response.cancels()) Cancel(lease, /*terminate=*/false);
   for (const auto& lease : response.terminates()) Cancel(lease, /*terminate=*/true);
+  for (const auto& ask : response.log_asks()) boost::asio::post(io_, [this, ask] { AnswerLog(ask); });
   for (uint64_t task_id : response.stale_task_ids())
     spdlog::debug("completion of task {} was stale", task_id);
-  const bool told = response.action() != v1::WORKER_ACTION_UNSPECIFIED;
+  const bool told =
+      response.action() == v1::WORKER_ACTION_PAUSE || response.action() == v1::WORKER_ACTION_RESUME;
+  if (told) SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
   if (response.action() == v1::WORKER_ACTION_RESIZE) {
     const uint32_t children = std::clamp(response.children(), 1u, kChildrenMax);
     boost::asio::post(io_, [this, children] {
@@ -36,8 +39,6 @@ void Daemon::OnResponse(const v1::WorkResponse& response) {
       Resize(children);
       link_->Flush();
     });
-  } else if (told) {
-    SetPaused(response.action() == v1::WORKER_ACTION_PAUSE);
   }
   if (response.groups_size() > 0 || response.cancels_size() > 0 || response.terminates_size() > 0 ||
       response.completions_acked() > 0 || told)

@@ -78,6 +78,7 @@ void FakeBroker::Take(const v1::WorkRequest& request) {
   for (const auto& stopped : request.stopped())
     state_.stopped[stopped.lease().task_id()].push_back(stopped.end());
   for (const auto& started : request.started()) state_.started[started.task_id()] = started.pid();
+  for (const auto& answer : request.logs()) state_.logs[answer.ask()] = answer;
   if (request.draining()) state_.draining = true;
   if (request.completions_seq() == 0) return;
   state_.sequences.push_back(request.completions_seq());
@@ -235,6 +236,28 @@ v1::WorkEnd FakeBroker::WaitStopped(uint64_t task_id, absl::Duration timeout) {
       },
       timeout);
   return end;
+}
+
+std::optional<v1::TaskLogAnswer> FakeBroker::AskLog(uint64_t task_id, absl::Duration timeout) {
+  uint64_t number = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    number = next_ask_++;
+    v1::WorkResponse response;
+    auto& ask = *response.add_log_asks();
+    ask.set_ask(number);
+    ask.set_task_id(task_id);
+    if (stream_ != nullptr) stream_->Write(response);
+  }
+  std::optional<v1::TaskLogAnswer> answer;
+  WaitFor(
+      [&] {
+        auto it = state_.logs.find(number);
+        if (it != state_.logs.end()) answer = it->second;
+        return answer.has_value();
+      },
+      timeout);
+  return answer;
 }
 
 void FakeBroker::AskToDrain() {

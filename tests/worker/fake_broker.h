@@ -49,6 +49,8 @@ class FakeBroker final : public v1::WorkerService::Service {
   void CancelAgain(uint64_t task_id, bool terminate = false);
   // How the work on a task ended that was cancelled; unspecified after `timeout`.
   v1::WorkEnd WaitStopped(uint64_t task_id, absl::Duration timeout = absl::Seconds(20));
+  // What the worker has of the task's output; nullopt after `timeout`.
+  std::optional<v1::TaskLogAnswer> AskLog(uint64_t task_id, absl::Duration timeout = absl::Seconds(20));
   void AskToDrain();
   void Resize(uint32_t children);
   void SetAck(bool ack);        // whether completions are acknowledged
@@ -71,6 +73,7 @@ class FakeBroker final : public v1::WorkerService::Service {
     std::map<uint64_t, std::vector<std::string>> progress;
     std::map<uint64_t, uint32_t> started;  // pids of processes, by task
     std::map<uint64_t, std::vector<v1::WorkEnd>> stopped;
+    std::map<uint64_t, v1::TaskLogAnswer> logs;  // by ask
     v1::WorkerStatus status;
     int statuses = 0;
     bool draining = false;
@@ -100,6 +103,7 @@ class FakeBroker final : public v1::WorkerService::Service {
   std::deque<Queued> ready_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::pair<uint64_t, Queued>> leased_ ABSL_GUARDED_BY(mutex_);  // by id: sequence, task
   std::map<uint64_t, uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);                  // by id: sequence
+  uint64_t next_ask_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;
