@@ -1,4 +1,4 @@
-// joinq task show|list|why|cancel|retry|result, joinq why
+// joinq task show|list|why|cancel|terminate|log|retry|result, joinq why
 #include <fmt/core.h>
 
 #include "client/cli/cli.h"
@@ -18,6 +18,8 @@ struct Options {
   uint32_t count = 100;
   uint64_t after = 0;
   bool newest = false;
+  double cancel_wait = 0;
+  double terminate_wait = 30;
 };
 
 CLI::App* AddVerb(CLI::App* group, const char* verb, const char* help, std::shared_ptr<Options> options) {
@@ -33,6 +35,36 @@ void Show(Cli* cli, const Options& options) {
 
 void Tell(Cli* cli, const TaskInfo& task) {
   if (cli->json) PrintLine(ToJson(task, false));
+}
+
+// Prints what became of its work, if that is waited for.
+void Cancel(Cli* cli, uint64_t id, bool terminate, double seconds) {
+  const Millis wait = ToMillis("--wait", seconds);
+  const TaskInfo task = cli->client().cancel(id, {.terminate = terminate, .wait = wait});
+  if (wait.count() == 0) return Tell(cli, task);
+  if (cli->json) {
+    Json json = ToJson(task, false);
+    json["work_end"] = task.work_end ? Json(to_string(*task.work_end)) : Json();
+    PrintLine(json);
+    if (!task.work_end) cli->exit_status = kTimedOut;
+    return;
+  }
+  if (!task.work_end) {
+    throw Timeout(fmt::format("task {} is cancelled, but nobody said within {} s that its work has ended", id,
+                              seconds));
+  }
+  Print(fmt::format("{}\n", to_string(*task.work_end)));
+}
+
+void Log(Cli* cli, uint64_t id) {
+  const TaskLog log = cli->client().task_log(id);
+  if (cli->json) {
+    Json json{{"id", id}, {"worker", log.worker}, {"running", log.running}, {"cut", log.cut}};
+    AddPayload(&json, "text", log.text, "");
+    return PrintLine(json);
+  }
+  Print(log.text);
+  if (log.cut) fmt::print(stderr, "joinq: this is the end of it; what came before is not kept\n");
 }
 
 void TellWhy(Cli* cli, uint64_t id) {
@@ -77,10 +109,12 @@ std::vector<TaskInfo> TakePages(Cli* cli, const TaskFilter& filter, uint64_t aft
 
 void AddTaskCommands(CLI::App* app, Cli* cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* group = app->add_subcommand("task", "See and steer tasks: show, list, why, cancel, retry, result")
-                        ->group(kTasksGroup)
-                        ->require_subcommand(1)
-                        ->fallthrough();
+  CLI::App* group =
+      app->add_subcommand("task",
+                          "See and steer tasks: show, list, why, log, cancel, terminate, retry, result")
+          ->group(kTasksGroup)
+          ->require_subcommand(1)
+          ->fallthrough();
 
   CLI::App* show = AddVerb(group, "show", "All that is known of a task", options);
   show->add_flag("--payload", options->payload, "Its payload (its result once it has ended) too");
@@ -97,8 +131,18 @@ void AddTaskCommands(CLI::App* app, Cli* cli) {
 
   Cli::OnRun(AddVerb(group, "why", "Why a task is not running now, in a sentence", options),
              [=] { TellWhy(cli, options->id); });
-  Cli::OnRun(AddVerb(group, "cancel", "End a task that has not ended; its holder is told to stop", options),
-             [=] { Tell(cli, cli->client().cancel(options->id)); });
+  Cli::OnRun(AddVerb(group, "log", "What a task wrote to stdout and stderr: the last 64 KiB", options),
+             [=] { Log(cli, options->id); });
+  CLI::App* cancel =
+      AddVerb(group, "cancel", "End a task that has not ended; its handler is asked to stop", options);
+  cancel->add_option("--wait", options->cancel_wait,
+                     "Seconds to wait for the end of its work, which is printed");
+  Cli::OnRun(cancel, [=] { Cancel(cli, options->id, false, options->cancel_wait); });
+  CLI::App* terminate = AddVerb(
+      group, "terminate", "End a task and its process at once; prints what became of its work", options);
+  terminate->add_option("--wait", options->terminate_wait, "Seconds to wait for that; 0: do not")
+      ->capture_default_str();
+  Cli::OnRun(terminate, [=] { Cancel(cli, options->id, true, options->terminate_wait); });
   Cli::OnRun(AddVerb(group, "retry", "Make a dead task ready again, or a delayed one ready at once", options),
              [=] { Tell(cli, cli->client().retry(options->id)); });
   AddResult(Example(group->add_subcommand("result", "Print the result of a submitted task"),

@@ -1,4 +1,4 @@
-// joinq worker list|show|drain|pause|resume, joinq health
+// joinq worker list|show|drain|pause|resume|resize, joinq health
 #include <fmt/core.h>
 
 #include <memory>
@@ -11,6 +11,8 @@ namespace joinq::cli {
 namespace {
 
 constexpr double kHealthSeconds = 2;
+constexpr size_t kCellBytes = 60;
+constexpr uint64_t kChildrenMax = 1024;
 
 void ListWorkers(Cli* cli) {
   const auto workers = cli->client().workers();
@@ -19,15 +21,16 @@ void ListWorkers(Cli* cli) {
     for (const auto& worker : workers) all.push_back(ToJson(worker));
     return PrintLine(all);
   }
-  std::vector<std::vector<std::string>> rows = {
-      {"NAME", "HOST", "PID", "STATE", "BUSY", "CHILDREN", "LEASES", "DONE", "FAILED", "QUEUES"}};
+  std::vector<std::vector<std::string>> rows = {{"NAME", "HOST", "PID", "STATE", "BUSY", "CHILDREN", "PROCS",
+                                                 "LEASES", "DONE", "FAILED", "QUEUES", "TROUBLE"}};
   for (const auto& worker : workers) {
     std::string queues;
     for (const auto& queue : worker.queues) queues += (queues.empty() ? "" : ",") + queue;
     rows.push_back({worker.name, worker.host, std::to_string(worker.pid), worker.state,
-                    std::to_string(worker.busy), std::to_string(worker.children),
-                    std::to_string(worker.leases), std::to_string(worker.done_total),
-                    std::to_string(worker.failed_total), queues});
+                    std::to_string(worker.busy), fmt::format("{}/{}", worker.children, worker.concurrency),
+                    std::to_string(worker.processes), std::to_string(worker.leases),
+                    std::to_string(worker.done_total), std::to_string(worker.failed_total), queues,
+                    Cut(worker.trouble, kCellBytes)});
   }
   PrintTable(rows);
 }
@@ -41,8 +44,8 @@ void ShowWorkers(Cli* cli, const std::string& name) {
   for (const Json& worker : found) cli->json ? PrintLine(worker) : PrintFields(worker);
 }
 
-void Control(Cli* cli, const std::string& name, WorkerAction action) {
-  for (const auto& worker : cli->client().control_worker(name, action)) {
+void Control(Cli* cli, const std::string& name, WorkerAction action, uint32_t children = 0) {
+  for (const auto& worker : cli->client().control_worker(name, action, children)) {
     if (cli->json) {
       PrintLine(ToJson(worker));
     } else {
@@ -55,7 +58,7 @@ void Control(Cli* cli, const std::string& name, WorkerAction action) {
 
 void AddWorkerCommands(CLI::App* app, Cli* cli) {
   CLI::App* group =
-      app->add_subcommand("worker", "See and direct the workers: list, show, drain, pause, resume")
+      app->add_subcommand("worker", "See and direct the workers: list, show, drain, pause, resume, resize")
           ->group(kBrokerGroup)
           ->require_subcommand(1)
           ->fallthrough();
@@ -73,6 +76,14 @@ void AddWorkerCommands(CLI::App* app, Cli* cli) {
   Cli::OnRun(add("pause", "Have it finish what it runs, give the rest back and take nothing more"),
              [=] { Control(cli, *name, WorkerAction::pause); });
   Cli::OnRun(add("resume", "Have a paused one go on"), [=] { Control(cli, *name, WorkerAction::resume); });
+  auto children = std::make_shared<uint32_t>(0);
+  CLI::App* resize = group->add_subcommand("resize", "Have it run another number of children");
+  resize->add_option("WORKER", *name, "Its name (all of that name are meant) or its id")->required();
+  AddUnsigned(resize, "CHILDREN", children.get(), "How many; the most, for one that scales itself", 1,
+              kChildrenMax)
+      ->required();
+  Cli::OnRun(Example(resize, "joinq worker resize images-1 8"),
+             [=] { Control(cli, *name, WorkerAction::resize, *children); });
 }
 
 void AddHealthCommand(CLI::App* app, Cli* cli) {

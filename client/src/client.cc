@@ -26,12 +26,16 @@ WorkerInfo ToWorkerInfo(const v1::WorkerInfo& wire) {
   info.name = wire.name();
   info.host = wire.host();
   info.pid = wire.pid();
-  info.concurrency = wire.concurrency();
+  const uint32_t now = wire.status().concurrency();
+  info.concurrency = now != 0 ? now : wire.concurrency();
+  info.concurrency_min = wire.status().concurrency_min();
   info.queues.assign(wire.queues().begin(), wire.queues().end());
   info.handlers.assign(wire.handlers().begin(), wire.handlers().end());
   info.state = wire.state();
+  info.trouble = wire.status().trouble();
   info.busy = wire.status().busy();
   info.children = wire.status().children();
+  info.processes = wire.status().processes();
   info.buffered = wire.status().buffered();
   info.leases = wire.leases();
   info.done_total = wire.status().done_total();
@@ -165,12 +169,15 @@ std::vector<WorkerInfo> Client::workers() {
   return workers;
 }
 
-std::vector<WorkerInfo> Client::control_worker(const std::string& worker, WorkerAction action) {
+std::vector<WorkerInfo> Client::control_worker(const std::string& worker, WorkerAction action,
+                                               uint32_t children) {
   v1::ControlWorkerRequest request;
   request.set_worker(worker);
-  request.set_action(action == WorkerAction::drain   ? v1::WORKER_ACTION_DRAIN
-                     : action == WorkerAction::pause ? v1::WORKER_ACTION_PAUSE
-                                                     : v1::WORKER_ACTION_RESUME);
+  request.set_action(action == WorkerAction::drain    ? v1::WORKER_ACTION_DRAIN
+                     : action == WorkerAction::pause  ? v1::WORKER_ACTION_PAUSE
+                     : action == WorkerAction::resize ? v1::WORKER_ACTION_RESIZE
+                                                      : v1::WORKER_ACTION_RESUME);
+  request.set_children(children);
   const auto response =
       internal::ControlCall(*connection_, connection_->workers(), &v1::WorkerService::Stub::ControlWorker,
                             request, Quoted("worker", worker));

@@ -70,9 +70,42 @@ TaskPage Client::task_page(const TaskFilter& filter, uint64_t after, uint32_t co
   return GetPage(*connection_, filter, after, count);
 }
 
-TaskInfo Client::cancel(uint64_t task_id) {
-  auto response = TaskCall(*connection_, task_id, &v1::TaskService::Stub::CancelTask);
+TaskInfo Client::cancel(uint64_t task_id, const CancelOptions& options) {
+  using Clock = internal::Connection::Clock;
+  v1::CancelTaskRequest request;
+  request.set_task_id(task_id);
+  request.set_terminate(options.terminate);
+  v1::TaskInfo response;
+  bool cancelled = false;
+  const absl::Status status =
+      connection_->Parked(options.wait, [&](grpc::ClientContext* context, uint32_t slice_ms) {
+        request.set_wait_ms(slice_ms);
+        const auto until = Clock::now() + Millis(slice_ms);
+        const grpc::Status answer = connection_->parked_tasks().CancelTask(context, request, &response);
+        cancelled |= answer.ok();
+        // Before its time it means that nobody will ever say.
+        const bool wait_on = answer.ok() && slice_ms > 0 && response.work_end() == v1::WORK_END_UNSPECIFIED &&
+                             Clock::now() >= until;
+        return wait_on ? grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "its work goes on") : answer;
+      });
+  if (!cancelled || !absl::IsDeadlineExceeded(status))
+    ThrowIfError(Verb::kControl, TaskName(task_id), status);
   return ToTaskInfo(&response);
+}
+
+TaskLog Client::task_log(uint64_t task_id) {
+  v1::GetTaskLogRequest request;
+  request.set_task_id(task_id);
+  v1::TaskLog response;
+  // Not a short call: the broker asks workers, and tells of the silent ones itself.
+  const absl::Status status = connection_->Parked(Millis(0), [&](grpc::ClientContext* context, uint32_t) {
+    return connection_->parked_tasks().GetTaskLog(context, request, &response);
+  });
+  ThrowIfError(Verb::kControl, TaskName(task_id), status);
+  return {.text = std::move(*response.mutable_text()),
+          .cut = response.cut(),
+          .worker = response.worker(),
+          .running = response.running()};
 }
 
 TaskInfo Client::retry(uint64_t task_id) {

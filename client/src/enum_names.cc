@@ -59,6 +59,20 @@ const char* to_string(Durability durability) {
   return "unknown";
 }
 
+const char* to_string(WorkEnd end) {
+  switch (end) {
+    case WorkEnd::not_running:
+      return "not running";
+    case WorkEnd::returned:
+      return "returned";
+    case WorkEnd::killed:
+      return "killed";
+    case WorkEnd::host_lost:
+      return "host lost";
+  }
+  return "unknown";
+}
+
 const char* to_string(TaskState state) {
   switch (state) {
     case TaskState::delayed:

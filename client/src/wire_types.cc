@@ -25,6 +25,21 @@ std::optional<Ending> FromWire(v1::Outcome outcome) {
   }
 }
 
+std::optional<WorkEnd> FromWire(v1::WorkEnd end) {
+  switch (end) {
+    case v1::WORK_END_NOT_RUNNING:
+      return WorkEnd::not_running;
+    case v1::WORK_END_RETURNED:
+      return WorkEnd::returned;
+    case v1::WORK_END_KILLED:
+      return WorkEnd::killed;
+    case v1::WORK_END_HOST_LOST:
+      return WorkEnd::host_lost;
+    default:
+      return std::nullopt;
+  }
+}
+
 TaskState FromWire(v1::TaskState state) {
   switch (state) {
     case v1::TASK_STATE_DELAYED:
@@ -189,6 +204,7 @@ TaskInfo ToTaskInfo(v1::TaskInfo* wire) {
   }
   info.progress = wire->progress();
   info.holder = wire->holder();
+  info.work_end = FromWire(wire->work_end());
   if (info.state == TaskState::leased) {
     info.lease = {wire->task_id(), wire->lease_epoch(), wire->lease_sequence()};
   }

@@ -180,5 +180,38 @@ TEST_F(CliTaskTest, Server) {
   ExpectError(Joinq({"server"}), 2, "verb");
 }
 
+TEST_F(CliTaskTest, TerminateWaitsAndSaysWhatBecameOfTheWork) {
+  broker_.Answer<v1::CancelTaskRequest, v1::TaskInfo>([](const auto&, v1::TaskInfo* info) {
+    info->set_work_end(v1::WORK_END_KILLED);
+    return grpc::Status::OK;
+  });
+  EXPECT_EQ(Joinq({"task", "terminate", "12"}).out, "killed\n");
+  EXPECT_TRUE(broker_.Last<v1::CancelTaskRequest>().terminate());
+  EXPECT_EQ(broker_.Last<v1::CancelTaskRequest>().wait_ms(), 30'000u);
+  EXPECT_EQ(json::parse(Joinq({"task", "cancel", "12", "--wait", "1", "--json"}).out)["work_end"], "killed");
+  EXPECT_FALSE(broker_.Last<v1::CancelTaskRequest>().terminate());
+}
+
+TEST_F(CliTaskTest, ACancelThatIsNotConfirmedExitsAsTimedOut) {
+  broker_.Answer<v1::CancelTaskRequest, v1::TaskInfo>(
+      [](const auto&, v1::TaskInfo*) { return grpc::Status::OK; });
+  ExpectError(Joinq({"task", "cancel", "12", "--wait", "5"}), 124, "task 12");
+  EXPECT_EQ(Joinq({"task", "cancel", "12"}).status, 0);
+  EXPECT_EQ(broker_.Last<v1::CancelTaskRequest>().wait_ms(), 0u);
+}
+
+TEST_F(CliTaskTest, LogPrintsTheBytesAsTheyAre) {
+  broker_.Answer<v1::GetTaskLogRequest, v1::TaskLog>([](const auto&, v1::TaskLog* log) {
+    log->set_text(std::string("a\0\xff\n", 4));
+    log->set_cut(true);
+    log->set_worker("w");
+    return grpc::Status::OK;
+  });
+  const Ran ran = Joinq({"task", "log", "12"});
+  EXPECT_EQ(ran.out, std::string("a\0\xff\n", 4));
+  EXPECT_THAT(ran.err, testing::HasSubstr("the end of it"));
+  EXPECT_EQ(json::parse(Joinq({"task", "log", "12", "--json"}).out)["worker"], "w");
+}
+
 }  // namespace
 }  // namespace joinq::test

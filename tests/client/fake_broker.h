@@ -111,6 +111,7 @@ class FakeBroker : public v1::TaskService::Service,
   JOINQ_FAKE_CALL(GetTask, TaskInfo)
   JOINQ_FAKE_CALL(ListTasks, ListTasksResponse)
   JOINQ_FAKE_CALL(CancelTask, TaskInfo)
+  JOINQ_FAKE_CALL(GetTaskLog, TaskLog)
   JOINQ_FAKE_CALL(RetryTask, TaskInfo)
   JOINQ_FAKE_CALL(WhyTask, WhyTaskResponse)
   JOINQ_FAKE_CALL(Backup, BackupResponse)

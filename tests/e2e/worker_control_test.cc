@@ -92,5 +92,27 @@ TEST_F(WorkerControl, AnUnknownOneIsNamed) {
   }
 }
 
+TEST_F(WorkerControl, ATaskThatLoopsIsTerminatedAndThatIsConfirmed) {
+  Program looping =
+      StartWorker(broker_.url(), "loops",
+                  {"--name", "two", "--exec", "loop=sh -c 'echo begun >&2; while :; do :; done'"});
+  const std::string id =
+      std::to_string(client_.open_queue("loops").put("", kForever, {.handler = "loop", .result_ttl = 60s}));
+  EXPECT_TRUE(Eventually([&] { return Cli({"task", "log", id}).output == "begun\n"; }));
+  const Finished ended = Cli({"task", "terminate", id});
+  EXPECT_EQ(ended.status, 0) << ended.errors;
+  EXPECT_EQ(ended.output, "killed\n");
+  // What it wrote is kept; asked again, its end is the same.
+  EXPECT_EQ(Cli({"task", "log", id}).output, "begun\n");
+  EXPECT_EQ(Cli({"task", "cancel", id, "--wait", "5"}).output, "killed\n");
+}
+
+TEST_F(WorkerControl, AnUnknownTaskHasNoLog) {
+  const Finished refused = Cli({"task", "log", "4711"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.errors.find("no connected worker has output of task 4711"), std::string::npos)
+      << refused.errors;
+}
+
 }  // namespace
 }  // namespace joinq::testing

@@ -45,6 +45,11 @@ struct GetOptions {
   bool ack = false;                  // finished with that: no lease, no redelivery
 };
 
+struct CancelOptions {
+  bool terminate = false;  // end its process at once instead of asking its handler first
+  Millis wait{0};          // for the end of its work; see TaskInfo::work_end
+};
+
 struct BrokerInfo {
   std::string version;
   uint64_t epoch = 0;      // grows with every start
@@ -70,6 +75,7 @@ enum class WorkerAction {
   drain,   // finish what it runs, give the rest back, and end
   pause,   // finish what it runs, give the rest back, and take nothing more
   resume,  // after a pause
+  resize,  // have another number of children
 };
 
 struct WorkerInfo {
@@ -77,12 +83,15 @@ struct WorkerInfo {
   std::string name = {};
   std::string host;
   uint32_t pid = 0;
-  uint32_t concurrency = 0;
+  uint32_t concurrency = 0;      // most children that serve tasks at once
+  uint32_t concurrency_min = 0;  // the least, if it scales itself; else 0
   std::vector<std::string> queues;
   std::vector<std::string> handlers;
-  std::string state;  // "alive", "late", "gone", "draining" or "paused"
+  std::string state;    // "alive", "late", "gone", "draining", "paused" or "failing"
+  std::string trouble;  // why it is failing; empty if nothing is wrong
   uint32_t busy = 0;
-  uint32_t children = 0;
+  uint32_t children = 0;   // that serve tasks now
+  uint32_t processes = 0;  // of tasks with one of their own
   uint32_t buffered = 0;
   uint32_t leases = 0;
   uint64_t done_total = 0;
@@ -131,13 +140,17 @@ class Client {
   // newest_first; 0: from the first).
   TaskPage task_page(const TaskFilter& filter, uint64_t after = 0, uint32_t count = 100);
   // Ends a task that has not ended; the lease of one that is leased is void from then on
-  // and its holder is told. Repeating it is fine; Refused if it ended otherwise.
-  TaskInfo cancel(uint64_t task_id);
+  // and its holder is told. Repeating it is fine; Refused if it ended otherwise. With a wait it
+  // returns when the work has really ended, or after the wait without a work_end.
+  TaskInfo cancel(uint64_t task_id, const CancelOptions& options = {});
   // Makes a dead task ready again with fresh budgets, or a delayed one ready at once.
   // Refused in any other state.
   TaskInfo retry(uint64_t task_id);
   // The one reason why it is not running now.
   Why why(uint64_t task_id);
+  // What it wrote lately, from its worker. NotFound: no connected worker has any. Timeout:
+  // a worker that may have some does not say so.
+  TaskLog task_log(uint64_t task_id);
   // The outcome of a task put with a result_ttl, waiting for it up to `wait`.
   // NotFound: no such task, not kept, or past its time. Timeout: not finished yet.
   Outcome result(uint64_t task_id, Millis wait = Millis(0));
@@ -153,7 +166,9 @@ class Client {
   std::vector<WorkerInfo> workers();
   // Tells the workers of this name, or the one with this id, what to do; returns those
   // that were told. workers() shows what came of it. NotFound if there is none such.
-  std::vector<WorkerInfo> control_worker(const std::string& worker, WorkerAction action);
+  // `children`, 1..1024, goes with a resize.
+  std::vector<WorkerInfo> control_worker(const std::string& worker, WorkerAction action,
+                                         uint32_t children = 0);
   // Returns if the broker answers within `timeout`.
   void ping(Millis timeout);
 

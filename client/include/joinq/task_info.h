@@ -30,6 +30,15 @@ enum class Ending {
   expired,    // its ttl ran out while it waited
 };
 
+// What became of the work on a task that was cancelled.
+enum class WorkEnd {
+  not_running,  // nothing ran
+  returned,     // its handler ended by itself
+  killed,       // its process was ended
+  host_lost,    // its worker is gone, and the work with it as far as one can know
+};
+
+const char* to_string(WorkEnd end);
 const char* to_string(TaskState state);
 const char* to_string(Ending ending);
 
@@ -70,6 +79,15 @@ struct TaskInfo {
   std::string progress;              // the newest report of its holder
   std::string holder;                // the worker or client that holds the lease
   Lease lease;                       // all zero unless leased
+  std::optional<WorkEnd> work_end;   // of a cancel that waits; unset: not known
+};
+
+// The end of what a task wrote to stdout and stderr.
+struct TaskLog {
+  std::string text;      // any bytes, at most 64 KiB
+  bool cut = false;      // there was more before it
+  std::string worker;    // whose it is
+  bool running = false;  // the task runs there now
 };
 
 // The one reason why a task is not running now.
