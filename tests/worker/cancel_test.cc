@@ -9,7 +9,10 @@ class CancelTest : public WorkerTest {
   // Waits until the task runs.
   uint64_t PutAndBegin(const std::string& handler, const std::string& payload = "") {
     const uint64_t id = broker_.Put(handler, payload);
-    EXPECT_TRUE(broker_.WaitFor([&] { return broker_.state().status.busy() == 1; }));
+    bool running = false;  // a child is busy already when it has been sent the task
+    for (const auto end = absl::Now() + absl::Seconds(20); !running && absl::Now() < end;)
+      running = broker_.AskLog(id).value_or(v1::TaskLogAnswer()).log().running();
+    EXPECT_TRUE(running);
     return id;
   }
   void ExpectOneAnswer(uint64_t id) {
