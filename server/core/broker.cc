@@ -30,6 +30,7 @@ void Broker::BeginRound(Time now) {
   if (now < now_) now = now_;
   if (now - now_ > kPauseNoticed) no_expiry_before_ = now + kPauseGrace;
   now_ = now;
+  cancels_left_ = limits_.sweep_per_round;
 }
 
 Time Broker::Tick() {
@@ -107,8 +108,11 @@ Time Broker::Tick() {
     }
   }
   timers_.Prune([this](const Timer& each) { return Means(each); });
+  std::vector<Queue*> touched;
+  CancelBound(&touched);
+  for (Queue* queue : touched) Dispatch(queue);
   RunSweeps();
-  return sweeps_.empty() ? timers_.next() : now_;
+  return sweeps_.empty() && ended_sessions_.empty() ? timers_.next() : now_;
 }
 
 // Whether the timer would do anything when it comes due.
@@ -247,7 +251,9 @@ void Broker::CallerGone(CallerId caller) {
     AsksLost(*session);
     session->credit = 0;
     const bool leaves = session->draining && session->cancelled.empty();
-    if (session->leases.count == 0 && (leaves || session->kind == SessionKind::kClient)) {
+    const bool needless =
+        leaves || (session->kind == SessionKind::kClient && !bound_.Has(session->profile.id));
+    if (session->leases.count == 0 && needless) {
       EndSession(session);
     } else {
       session->ends = now_ + limits_.worker_grace;

@@ -28,9 +28,11 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/core/bound_tasks.h"
 #include "server/core/changes.h"
 #include "server/core/effects.h"
 #include "server/core/journal_ledger.h"
@@ -248,10 +250,21 @@ class Broker {
   void Answer(Waiter&& waiter, const absl::Status& status);
   // A waiter was taken out: drops what was kept for it alone.
   void Unparked(const Waiter& waiter);
-  absl::Status CheckFollowUps(std::span<const FollowUp> follow_ups) const;
+  absl::Status CheckFollowUps(std::span<const FollowUp> follow_ups);
   void PutFollowUps(std::span<FollowUp> follow_ups, std::vector<TaskId>* ids);
   void ForgetKey(KeyEntry* entry);
   void ReleaseUnique(Task* task, bool ended);
+
+  // tasks that end with a session (broker_bound.cc)
+  struct EndedSession {
+    uint64_t session = 0;
+    TaskId below{0};  // tasks that were put before its end have smaller ids
+  };
+  absl::Status MayBind(const PutSpec& spec);
+  void Bind(Task* task, uint64_t session);
+  void Unbind(Task* task);
+  void EndBoundTo(uint64_t session);
+  void CancelBound(std::vector<Queue*>* touched);
 
   // producers (broker_producers.cc)
   void Detach(Producer* producer);
@@ -292,6 +305,7 @@ class Broker {
   void MakeDelayed(Task* task, Time due);
   void TakeFromLine(Task* task);
   void TakeOut(Task* task);
+  CancelledWork* Cancel(Task* task, bool terminate);
   void FailAttempt(Task* task, const TaskError& error, Verdict verdict = Verdict::kNone);
   CompletedLease CompletionOf(const Task& task, Verdict verdict) const;
   bool TellOutcome(Task* task);
@@ -430,6 +444,12 @@ class Broker {
   absl::flat_hash_map<uint64_t, PendingLog> log_asks_;  // by the id of the parked call
   WaiterIndex waiters_;
   std::deque<Sweep> sweeps_;  // under way; the first one has the next turn
+  BoundTasks bound_;
+  // After a restart: until then a client's session may be open that has not come back yet.
+  Time sessions_return_until_{};
+  absl::flat_hash_set<uint64_t> ended_since_restart_;  // until then
+  std::deque<EndedSession> ended_sessions_;            // whose tasks are not all cancelled yet
+  uint64_t cancels_left_ = 0;                          // of them, in this round
   TimerHeap timers_;
   JournalLedger ledger_;
   CounterRecord counters_;

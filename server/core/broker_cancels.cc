@@ -21,9 +21,9 @@ absl::StatusOr<CancelAnswer> Broker::CancelTask(CallerId caller, TaskId id, cons
                         absl::StrCat("is ", spec.wait_ms, "; at most ", kCancelWaitMsMax, " is allowed"));
   }
   Task* task = tasks_.Find(id);
-  Completed& last = (*completed_)[Raw(id) % kCompletedSlots];
   CancelAnswer answer;
   if (task == nullptr) {
+    const Completed& last = (*completed_)[Raw(id) % kCompletedSlots];
     if (last.task != id || !last.cancelled) return UnknownTask(id);
     answer.task.id = id;  // repeated, and nothing else is known any more
     answer.task.state = TaskState::kEnded;
@@ -49,19 +49,30 @@ absl::StatusOr<CancelAnswer> Broker::CancelTask(CallerId caller, TaskId id, cons
   answer.task.state = TaskState::kEnded;
   answer.task.outcome = Outcome::kCancelled;
   answer.task.token = {};
-  const WorkEnd end = leased ? WorkEnd::kUnspecified : WorkEnd::kNotRunning;
-  last = {.task = id, .token = {}, .cancelled = true, .work_end = end};
-  CancelledWork* work =
-      holder == nullptr ? nullptr : Cancelled(holder, id, task->ties->token, spec.terminate);
-  End(task, Outcome::kCancelled, {}, {});
+  CancelledWork* work = Cancel(task, spec.terminate);
   Dispatch(queue);
   if (park) {
     ParkCancel(caller, id, work, spec.wait_ms);
     answer.parked = true;
   } else if (spec.wait_ms > 0) {
-    answer.work_end = end;
+    answer.work_end = leased ? WorkEnd::kUnspecified : WorkEnd::kNotRunning;
   }
   return answer;
+}
+
+// An unfinished task ends, and whoever holds it is told. The caller dispatches.
+CancelledWork* Broker::Cancel(Task* task, bool terminate) {
+  const bool leased = task->state == TaskState::kLeased;
+  Session* holder = leased ? task->ties->holder : nullptr;
+  (*completed_)[Raw(task->id) % kCompletedSlots] = {
+      .task = task->id,
+      .token = {},
+      .cancelled = true,
+      .work_end = leased ? WorkEnd::kUnspecified : WorkEnd::kNotRunning};
+  CancelledWork* work =
+      holder == nullptr ? nullptr : Cancelled(holder, task->id, task->ties->token, terminate);
+  End(task, Outcome::kCancelled, {}, {});
+  return work;
 }
 
 absl::StatusOr<CancelAnswer> Broker::CancelAgain(CallerId caller, CancelAnswer answer,

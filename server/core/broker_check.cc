@@ -1,4 +1,6 @@
 // Recounts everything from the tasks: after a restart, and in every test.
+#include <algorithm>
+
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "server/core/broker.h"
@@ -28,6 +30,8 @@ std::string ProblemOf(const Task& task) {
       if (task.outcome != Outcome::kUnfinished) return says("waits though it has an outcome");
       break;
   }
+  if (task.bound && (task.state == TaskState::kEnded || task.state == TaskState::kDead))
+    return says("is bound to a session though it is over");
   if (task.loading && !task.evicted) return says("is being read though it is in memory");
   if (task.read_back && (task.evicted || task.state != TaskState::kReady))
     return says("counts as read ahead without waiting in memory");
@@ -44,9 +48,10 @@ std::string Broker::CheckInvariants() const {
   absl::flat_hash_map<const Queue*, Counted> counted;
   absl::flat_hash_set<uint64_t> sequences;
   std::string problem;
-  uint64_t resident = 0, payloads = 0, ahead = 0;
+  uint64_t resident = 0, payloads = 0, ahead = 0, bound = 0;
   tasks_.ForEach([&](Task* task) {
     if (std::string found = ProblemOf(*task); !found.empty()) problem = found;
+    bound += task->bound;
     resident += task->payload.footprint();
     payloads += task->payload_size;
     if (task->loading || task->read_back) ahead += task->payload_size;
@@ -78,6 +83,18 @@ std::string Broker::CheckInvariants() const {
     problem = absl::StrCat("payloads: counted ", resident_bytes_, " in memory of ", payload_bytes_, ", hold ",
                            resident, " of ", payloads);
   }
+  if (bound != bound_.size())
+    problem = absl::StrCat("lists ", bound_.size(), " tasks of sessions, holds ", bound);
+  bound_.ForEach([&](uint64_t session, TaskId id) {
+    const Task* task = tasks_.Find(id);
+    if (task == nullptr || !task->bound)
+      problem = absl::StrCat("lists task ", Raw(id), " as bound to session ", session, ", which it is not");
+    const bool ends = std::any_of(
+        ended_sessions_.begin(), ended_sessions_.end(),
+        [&, id = id](const EndedSession& ended) { return ended.session == session && id < ended.below; });
+    if (!ends && !sessions_.contains(session))
+      problem = absl::StrCat("task ", Raw(id), " outlives its session ", session);
+  });
   if (ahead != ahead_bytes_) problem = absl::StrCat("reads ", ahead, " bytes ahead, counts ", ahead_bytes_);
   for (const auto& [name, queue] : queues_) {
     const Counted& count = counted[queue.get()];

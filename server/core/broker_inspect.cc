@@ -31,6 +31,7 @@ TaskView Broker::ViewOf(const Task& task) const {
   view.evicted = task.evicted;
   view.when = task.when;
   view.deliveries = task.deliveries;
+  if (task.bound) view.session_id = bound_.SessionOf(task.id);
   if (task.ties != nullptr) {
     if (task.state == TaskState::kEnded) view.content_type = task.ties->result_type.str();
     view.token = task.ties->token;

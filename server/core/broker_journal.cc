@@ -53,6 +53,7 @@ TaskRecord Broker::RecordOf(const Task& task) const {
       record.unique_until = unique->until;
     }
   }
+  if (task.bound) record.session_id = bound_.SessionOf(task.id);
   if (task.state == TaskState::kLeased && task.ties->marked) {
     record.state = TaskState::kLeased;
     record.lease = LeaseOf(task);

@@ -174,6 +174,7 @@ Task* Broker::AddTask(Queue* queue, const PutSpec& spec, NewTask&& given, Produc
     task->extra->deadline_ms = spec.deadline_ms;
     timers_.Add(task->extra->expires, TimerKind::kTaskExpiry, Raw(task->id));
   }
+  if (spec.session_id != 0) Bind(task, spec.session_id);
   const Time due = spec.delay_ms != 0 ? now_ + Millis(spec.delay_ms) : Time(Millis(spec.eta_ms));
   if (due > now_) {
     MakeDelayed(task, due);
@@ -258,8 +259,9 @@ void Broker::Put(CallerId caller, const PutSpec& spec, std::vector<NewTask> task
   }
   const bool all_exist = existing == tasks.size();  // then nothing is put, whatever the queue's state
   if (!all_exist) {
-    if (absl::Status no = MayPut(*queue, waiter.bytes, tasks.size()); !no.ok())
-      return Answer(std::move(waiter), no);
+    absl::Status no = MayPut(*queue, waiter.bytes, tasks.size());
+    if (no.ok()) no = MayBind(spec);
+    if (!no.ok()) return Answer(std::move(waiter), no);
   }
   waiter.put = spec;
   waiter.tasks = std::move(tasks);
@@ -313,6 +315,7 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
         continue;
       }
       no = MayPut(*queue, task.payload.size(), 1);
+      if (no.ok()) no = MayBind(spec);
     }
     if (!no.ok()) {
       refuse(tag, no);
@@ -379,13 +382,15 @@ void Broker::AdmitPuts(Queue* queue) {
     const bool durable = queue->options.durability != Durability::kMemory;
     if (disk_level_ != DiskLevel::kOk && durable) {
       Answer(std::move(waiter), MayPut(*queue, 0, 0));
+    } else if (absl::Status no = MayBind(waiter.put); !no.ok()) {
+      Answer(std::move(waiter), no);
     } else {
       Admit(std::move(waiter));
     }
   }
 }
 
-absl::Status Broker::CheckFollowUps(std::span<const FollowUp> follow_ups) const {
+absl::Status Broker::CheckFollowUps(std::span<const FollowUp> follow_ups) {
   uint64_t count = 0;
   for (size_t i = 0; i < follow_ups.size(); ++i) {
     const FollowUp& each = follow_ups[i];
@@ -396,6 +401,7 @@ absl::Status Broker::CheckFollowUps(std::span<const FollowUp> follow_ups) const 
     auto queue = FindQueue(each.spec.queue);
     if (!queue.ok()) return in(queue.status());
     if (absl::Status bad = CheckSpec(**queue, each.spec); !bad.ok()) return in(bad);
+    if (absl::Status no = MayBind(each.spec); !no.ok()) return in(no);
     if ((*queue)->closed) {
       return WithField((*queue)->ClosedError(), where);
     }

@@ -228,13 +228,13 @@ void Broker::WorkerStarted(CallerId stream, const LeaseRef& lease, uint32_t pid)
   Task* task = FindLease(lease);
   if (task == nullptr || worker == nullptr || task->ties->holder != worker || !task->policy().fresh_process)
     return;
-  task->more().process = std::make_unique<ProcessInfo>(worker->profile.host, pid);
+  task->more().process = std::make_unique<ProcessInfo>(ProcessInfo{worker->profile.host, pid});
 }
 
 void Broker::ProcessEnded(Task* task, const Session& worker, const Completion& completion) {
   if (completion.pid == 0 || !task->policy().fresh_process) return;
-  task->more().process = std::make_unique<ProcessInfo>(worker.profile.host, completion.pid, /*ended=*/true,
-                                                       completion.exit_code);
+  task->more().process = std::make_unique<ProcessInfo>(
+      ProcessInfo{worker.profile.host, completion.pid, /*ended=*/true, completion.exit_code});
 }
 
 void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completion> completions) {
@@ -322,6 +322,9 @@ void Broker::CheckSessionTimer(uint64_t id, Time due) {
 // is the end of its cancelled work.
 void Broker::EndSession(Session* session, WorkEnd cancelled) {
   DetachQueues(session);
+  std::vector<Queue*> touched;
+  EndBoundTo(session->profile.id);
+  CancelBound(&touched);  // before the leases, some of which may be of these
   while (!session->cancelled.empty()) WorkEnded(session->cancelled.front(), cancelled);
   AsksLost(*session);
   std::vector<Task*> leases;
@@ -331,7 +334,6 @@ void Broker::EndSession(Session* session, WorkEnd cancelled) {
   const size_t started = worker
                              ? std::min<size_t>(leases.size(), std::max<uint32_t>(1, session->runs_at_once()))
                              : leases.size();
-  std::vector<Queue*> touched;
   for (size_t i = leases.size(); i-- > 0;) {
     Task* task = leases[i];
     if (std::find(touched.begin(), touched.end(), task->queue()) == touched.end())

@@ -63,6 +63,7 @@ struct TaskRecord : ProgressRecord {
   TaskPolicy policy;
   Time expires = kNever;
   uint32_t deadline_ms = 0;
+  uint64_t session_id = 0;  // that it is bound to; 0: none
   std::string_view unique_key;
   UniqueScope unique_scope = UniqueScope::kUnfinished;
   Time unique_until = kNever;

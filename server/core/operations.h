@@ -23,6 +23,7 @@ struct PutSpec {
   uint64_t eta_ms = 0;  // Unix time; 0: none
   uint32_t ttl_ms = 0;
   uint32_t deadline_ms = 0;  // excludes ttl_ms
+  uint64_t session_id = 0;   // of a client, with whose end the tasks are cancelled; 0: none
   UniqueScope unique_scope = UniqueScope::kUnfinished;
   uint32_t unique_ms = 0;
   bool watch = false;
@@ -91,6 +92,7 @@ struct TaskView {
   std::vector<Attempt> history;
   std::optional<ProcessInfo> process;
   std::string progress, holder, unique_key;
+  uint64_t session_id = 0;
   Token token;
 };
 

@@ -128,6 +128,9 @@ Task* Restorer::Fill(const TaskRecord& record) {
     task->more().expires = record.expires;
     task->extra->deadline_ms = record.deadline_ms;
   }
+  broker_->Unbind(task);
+  if (record.session_id != 0 && record.outcome == Outcome::kUnfinished)
+    broker_->Bind(task, record.session_id);
   FillProgress(task, record);
   if (record.state == TaskState::kLeased) FillLease(task, record.lease);
   if (record.state == TaskState::kEnded && !content_type.empty()) task->tied().result_type = content_type;
@@ -311,7 +314,10 @@ void Restorer::TaskChanged(const ProgressRecord& record) {
   Task* task = broker_->tasks_.Find(record.id);
   if (task == nullptr || Includes(record.id)) return;
   FillProgress(task, record);
-  if (record.state == TaskState::kDead) broker_->ReleaseUnique(task, /*ended=*/true);
+  if (record.state == TaskState::kDead) {
+    broker_->ReleaseUnique(task, /*ended=*/true);
+    broker_->Unbind(task);
+  }
   Touch(task);
 }
 
@@ -325,6 +331,7 @@ void Restorer::TaskEnded(const EndRecord& end) {
   if (task == nullptr || Includes(end.id)) return;
   broker_->ReleaseUnique(task, /*ended=*/true);
   if (!end.kept) return Remove(task);
+  broker_->Unbind(task);
   task->state = TaskState::kEnded;
   task->outcome = end.outcome;
   task->ties.reset();
@@ -422,6 +429,9 @@ void Restorer::Finish(Time now, bool records_missing) {
     }
   });
   for (KeyEntry* key : over) broker_->ForgetKey(key);
+  if (broker_->epoch_ > 1) broker_->sessions_return_until_ = now + broker_->limits_.restart_grace;
+  broker_->bound_.ForEach(
+      [this](uint64_t session, TaskId) { broker_->AddSession(session, SessionKind::kClient); });
   for (auto& [id, session] : broker_->sessions_) {
     session->last_heard = now;
     session->ends = now + broker_->limits_.restart_grace;

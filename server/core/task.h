@@ -106,6 +106,7 @@ struct Task {
   bool loading : 1 = false;    // and has been asked for
   bool read_back : 1 = false;  // it came, and the task has stood in its line since
   bool fresh : 1 = false;      // never leased in this epoch
+  bool bound : 1 = false;      // to a session, see BoundTasks
 
   Queue* queue() const { return shape->queue; }
   const TaskPolicy& policy() const { return shape->policy; }

@@ -110,6 +110,7 @@ void SpecOf(const Put& put, core::Broker* broker, core::PutSpec* spec) {
   spec->eta_ms = options.eta_unix_ms();
   spec->ttl_ms = options.ttl_ms();
   spec->deadline_ms = options.deadline_ms();
+  spec->session_id = options.session_id();
   spec->unique_scope = options.unique_scope() == v1::UNIQUE_SCOPE_WAITING  ? core::UniqueScope::kWaiting
                        : options.unique_scope() == v1::UNIQUE_SCOPE_WINDOW ? core::UniqueScope::kWindow
                                                                            : core::UniqueScope::kUnfinished;
@@ -277,6 +278,7 @@ void Fill(const core::TaskView& view, bool with_payload, v1::TaskInfo* info) {
   options->set_soft_time_limit_ms(view.policy.soft_time_limit_ms);
   options->set_deadline_ms(view.deadline_ms);
   options->set_fresh_process(view.policy.fresh_process);
+  options->set_session_id(view.session_id);
   const auto unix_ms = [](core::Time time) {
     return time == core::kNever ? 0 : static_cast<uint64_t>(time.time_since_epoch().count());
   };

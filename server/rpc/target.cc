@@ -31,7 +31,7 @@ void TargetMap::Publish(core::Effects* effects,
     if (Target* target = Find(delivery.to)) target->Delivered(delivery);
     // A worker whose stream is gone keeps its leases for the grace period.
   }
-  // Behind the deliveries: one of these may be what is cancelled.
+  // After the deliveries: a task may have been handed out and cancelled in one round.
   for (const auto& cancel : effects->cancels) {
     if (Target* target = Find(cancel.to)) target->Cancelled(cancel);
   }

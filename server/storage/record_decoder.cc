@@ -156,6 +156,7 @@ core::TaskRecord ReadTask(Reader& in, Backing* backing) {
     task.policy.fresh_process = in.Byte() != 0;
   }
   if ((flags & kHasDeadline) != 0) task.deadline_ms = static_cast<uint32_t>(in.IntUpTo(UINT32_MAX));
+  if ((flags & kHasSession) != 0) task.session_id = in.Int();
   if ((task.state == core::TaskState::kLeased) != ((flags & kHasLease) != 0)) in.Fail();
   if (task.id == core::TaskId{0} || Raw(task.id) == UINT64_MAX) in.Fail();
   return task;

@@ -98,6 +98,7 @@ void WriteTask(Writer& out, const core::TaskRecord& task) {
   if (!task.request_id.empty()) flags |= kHasRequest;
   if (task.state == core::TaskState::kLeased) flags |= kHasLease;
   if (task.deadline_ms != 0) flags |= kHasDeadline;
+  if (task.session_id != 0) flags |= kHasSession;
   out.Int(flags);
   out.Int(Raw(task.id));
   out.Int(Raw(task.queue));
@@ -140,6 +141,7 @@ void WriteTask(Writer& out, const core::TaskRecord& task) {
     out.Byte(task.policy.fresh_process);
   }
   if ((flags & kHasDeadline) != 0) out.Int(task.deadline_ms);
+  if ((flags & kHasSession) != 0) out.Int(task.session_id);
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ enum TaskFlag : uint32_t {
   kHasLease = 1 << 7,
   kHasRun = 1 << 8,  // time limits, or a process of its own
   kHasDeadline = 1 << 9,
+  kHasSession = 1 << 10,
 };
 enum ProgressFlag : uint8_t {
   kHasError = 1 << 0,

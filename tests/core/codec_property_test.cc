@@ -73,6 +73,7 @@ TaskRecord AnyTask(Round* round) {
   task.history = round->history;
   task.expires = AnyTime();
   task.deadline_ms = static_cast<uint32_t>(AnyNumber());
+  task.session_id = AnyNumber();
   task.unique_key = round->texts[4];
   task.unique_scope =
       *rc::gen::element(UniqueScope::kUnfinished, UniqueScope::kWaiting, UniqueScope::kWindow);

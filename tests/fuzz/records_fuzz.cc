@@ -198,6 +198,7 @@ std::vector<std::vector<Piece>> SeedPieces() {
   full.policy.fresh_process = true;
   full.expires = later;
   full.deadline_ms = 60'000;
+  full.session_id = 6;
   full.unique_key = "key";
   full.unique_scope = core::UniqueScope::kWindow;
   full.unique_until = later;

@@ -183,5 +183,38 @@ TEST_F(RunOptionsTest, AProcessIsShownWhileItRunsAndWithItsResult) {
   EXPECT_EQ(InfoOf(id).process().exit_code(), 3);
 }
 
+TEST_F(RunOptionsTest, ATaskOfASessionEndsWithItAndItsWorkerIsTold) {
+  ASSERT_TRUE(Create("q").ok());
+  v1::TaskOptions options;
+  options.set_session_id(77);
+  options.set_result_ttl_ms(60'000);
+  const absl::Status refused = PutWith(PutOf(options));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FieldOf(refused), "options.session_id");
+  grpc::ClientContext session_context, context;
+  Limit(session_context);
+  auto session = v1::SessionService::NewStub(channel_)->Keep(&session_context);
+  v1::SessionRequest hello;
+  hello.mutable_hello()->set_session_id(77);
+  hello.mutable_hello()->set_name("c");
+  ASSERT_TRUE(session->Write(hello));
+  v1::SessionResponse welcome;
+  ASSERT_TRUE(session->Read(&welcome));
+  const uint64_t id = PutWith(options);
+  EXPECT_EQ(InfoOf(id).options().session_id(), 77u);
+  auto worker = Work(&context, 1);
+  ReadGroups(worker.get(), 1);
+  v1::SessionRequest leaving;
+  leaving.set_leaving(true);
+  ASSERT_TRUE(session->Write(leaving));
+  v1::WorkResponse told;
+  while (told.cancels().empty() && worker->Read(&told)) {
+  }
+  ASSERT_EQ(told.cancels_size(), 1);
+  EXPECT_EQ(told.cancels(0).task_id(), id);
+  EXPECT_EQ(InfoOf(id).outcome(), v1::OUTCOME_CANCELLED);
+  EXPECT_EQ(InfoOf(id).options().session_id(), 0u);
+}
+
 }  // namespace
 }  // namespace joinq::testing

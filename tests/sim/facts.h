@@ -17,6 +17,10 @@ struct PutFacts {
   core::UniqueScope scope = core::UniqueScope::kUnfinished;
   uint32_t unique_ms = 0, delay_ms = 0, ttl_ms = 0;
   int16_t priority = 0;
+  bool deadline = false;  // ttl_ms is one
+  uint32_t time_limit_ms = 0;
+  bool fresh_process = false;
+  uint64_t session = 0;               // that it is bound to; 0: none
   core::Time applied = core::kNever;  // first
   uint64_t applied_epoch = 0;
   core::TaskId told{0};            // the one task that it became, as far as anybody was told
@@ -31,8 +35,9 @@ struct TaskFacts {
   core::Durability durability = core::Durability::kFsync;
   // The commit that each was told behind; 0: not told.
   uint64_t acked_at = 0, ended_at = 0, over_at = 0;
-  bool may_end = false;  // something was applied that may have ended it
-  bool touched = false;  // delivered, given back, retried or made known too late to check its place
+  uint64_t process_at = 0;  // it succeeded, and how its process ended was accepted
+  bool may_end = false;     // something was applied that may have ended it
+  bool touched = false;     // delivered, given back, retried or made known too late to check its place
   bool delivered = false;
   bool retried = false;
   uint64_t acked_round = 0;
@@ -47,6 +52,18 @@ struct LeaseFacts {
   core::Time granted{};
   uint64_t marked_at = 0;  // the commit that certainly has it on disk; 0: none
 };
+
+// What is known of a client's session.
+struct SessionFacts {
+  core::CallerId stream = core::kNobody;
+  core::Time safe_until{};  // it cannot have ended before
+  bool may_be_over = false;
+};
+
+// The process that the simulated workers run a task in, if it has its own.
+inline uint32_t PidOf(core::TaskId task) {
+  return static_cast<uint32_t>(1 + Raw(task) % 30'000);
+}
 
 // A lease that was on disk when the broker died: nobody else gets the task before `until`.
 struct Protected {
@@ -63,7 +80,7 @@ struct Totals {
   uint64_t breaks = 0, repeats = 0, joins_ok = 0, joins_late = 0, results = 0, protected_leases = 0,
            sweeps = 0;
   uint64_t cancels_sure = 0, cancels_unsure = 0;  // that waited for the end of the work
-  uint64_t order_checks = 0;
+  uint64_t order_checks = 0, bound = 0, processes = 0;
 
   void Add(const Totals& other);
   std::string Text() const;

@@ -28,6 +28,7 @@ void Oracle::Started(core::Broker* broker, core::Time now) {
                              " was on disk, but is not there after the restart"));
   }
   at_death_.clear();
+  for (auto& [id, session] : sessions_) session.safe_until = now + limits_.restart_grace;
   Sweep();
 }
 
@@ -48,6 +49,7 @@ void Oracle::Died(bool machine, uint64_t commits_left) {
   calls_.clear();
   streams_.clear();
   session_streams_.clear();
+  left_.clear();
   leases_.clear();
   newest_first_.clear();  // ids that nobody was told are given again
   seen_ = {};
@@ -60,6 +62,7 @@ void Oracle::Died(bool machine, uint64_t commits_left) {
                                                                                  : UINT64_MAX;
     if (task.ended_at > left) task.ended_at = 0;
     if (task.over_at > left) task.over_at = 0;
+    if (task.process_at > left) task.process_at = 0;
     if (at_death_.contains(task.id) && at_death_[task.id].marked_at > left) at_death_.erase(task.id);
     if (task.delivered) task.touched = true;
     if (task.acked_at != 0 && task.acked_at <= left) {
@@ -80,9 +83,11 @@ void Oracle::Died(bool machine, uint64_t commits_left) {
 void Oracle::NewRound(core::Time now) {
   now_ = now;
   ++round_;
+  for (auto& [id, session] : sessions_) session.may_be_over |= now >= session.safe_until;
 }
 
 void Oracle::RoundOver() {
+  CheckLeft();
   for (const auto& [caller, call] : calls_) {
     if (call.deadline > now_) continue;
     Violation(absl::StrCat("call ", Raw(caller), " of kind ", call.kind, " on ", call.queue,

@@ -64,15 +64,20 @@ class Oracle {
     core::TaskId task{0};               // kResult, kCancel
   };
   void Called(core::CallerId caller, Call call);
-  void CallerGone(core::CallerId caller) { calls_.erase(caller); }
+  void CallerGone(core::CallerId caller);
 
   // ---- leases and ends. Those that take a status are called after the operation.
   void SessionAttached(uint64_t session, const std::vector<core::LeaseRef>& held,
                        const std::vector<core::LeaseRef>& lost);
   void SessionLeft(uint64_t session);
-  void StreamOfSession(core::CallerId stream, uint64_t session) { session_streams_[stream] = session; }
+  void StreamOfSession(core::CallerId stream, uint64_t session) {
+    session_streams_[stream] = session;
+    sessions_[session].stream = stream;
+  }
+  void SessionHeard(uint64_t session) { sessions_[session].safe_until = now_ + limits_.worker_timeout; }
   bool Holds(const core::LeaseRef& lease) const;
   void Completed(const core::LeaseRef& lease, core::Verdict verdict, uint32_t delay_ms);
+  void ProcessEnded(core::TaskId task);
   void Extended(core::TaskId task) { protected_.erase(task); }  // which may be to an earlier end
   void MayEnd(core::TaskId task);
   void Ended(core::TaskId task);
@@ -103,6 +108,10 @@ class Oracle {
   void Accepted(uint64_t number, core::TaskId task, bool existing);
   void BecameTask(uint64_t number, core::TaskId task);
   void Delivered(const core::Delivery& delivery, uint64_t session, bool ack);
+  void CheckRun(const core::Delivery& delivery, const TaskFacts& task, const PutFacts& put);
+  void CheckProcess(core::TaskId task, core::Outcome outcome, const core::ProcessInfo& process);
+  void CheckLeft();
+  bool MayHaveEndedWithSession(core::TaskId task);
   void CheckPlace(const TaskFacts& task, const PutFacts& put);
   void JoinAnswered(const Call& call);
   void Told(const core::ResultNotice& notice);
@@ -129,6 +138,8 @@ class Oracle {
   std::map<core::TaskId, Protected> protected_;
   std::map<core::CallerId, Call> calls_;
   std::map<core::CallerId, uint64_t> streams_, session_streams_;
+  std::map<uint64_t, SessionFacts> sessions_;
+  std::set<uint64_t> left_;                                 // sessions, in this round
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> tags_;  // producer and tag: number of the put
   std::map<std::string, core::TaskId> newest_first_;        // fifo queues: the last one handed out first
   std::set<std::string> queues_, closed_, small_dead_;

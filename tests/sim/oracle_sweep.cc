@@ -36,6 +36,7 @@ std::vector<TaskId> Oracle::TasksOf(const std::string& queue, std::initializer_l
 
 void Oracle::SessionAttached(uint64_t session, const std::vector<core::LeaseRef>& held,
                              const std::vector<core::LeaseRef>& lost) {
+  SessionHeard(session);
   const auto among = [](const std::vector<core::LeaseRef>& leases, TaskId task, core::Token token) {
     return std::any_of(leases.begin(), leases.end(),
                        [&](const core::LeaseRef& each) { return each.task == task && each.token == token; });
@@ -46,7 +47,7 @@ void Oracle::SessionAttached(uint64_t session, const std::vector<core::LeaseRef>
       continue;
     }
     if (among(held, it->first, it->second.token) && among(lost, it->first, it->second.token) &&
-        now_ < it->second.until) {
+        now_ < it->second.until && !MayHaveEndedWithSession(it->first)) {
       Violation(absl::StrCat("the lease of task ", Raw(it->first),
                              " was on disk and its holder came back in time, yet it is lost"));
     }
@@ -65,7 +66,42 @@ void Oracle::SessionAttached(uint64_t session, const std::vector<core::LeaseRef>
   }
 }
 
+bool Oracle::MayHaveEndedWithSession(TaskId id) {
+  const TaskFacts* task = Find(id);
+  if (task == nullptr || task->number == 0) return false;
+  const uint64_t session = puts_[task->number].session;
+  return session != 0 && sessions_[session].may_be_over;
+}
+
+void Oracle::CallerGone(core::CallerId caller) {
+  calls_.erase(caller);
+  auto stream = session_streams_.find(caller);
+  if (stream == session_streams_.end()) return;
+  SessionFacts& session = sessions_[stream->second];
+  // The broker may not have been told; then its silence counts.
+  if (session.stream == caller)
+    session.safe_until = std::min(session.safe_until, now_ + limits_.worker_grace);
+}
+
+// With a session that left end the tasks that are bound to it.
+void Oracle::CheckLeft() {
+  if (left_.empty()) return;
+  for (const auto& [id, task] : tasks_) {
+    if (task.number == 0 || !left_.contains(puts_[task.number].session)) continue;
+    ++totals_->bound;
+    auto view = broker_->GetTask(id);
+    const bool unfinished = view.ok() && view->state != TaskState::kEnded && view->state != TaskState::kDead;
+    if (unfinished && !task.retried) {
+      Violation(absl::StrCat("task ", Raw(id), " is unfinished though session ", puts_[task.number].session,
+                             ", to which it is bound, has left"));
+    }
+  }
+  left_.clear();
+}
+
 void Oracle::SessionLeft(uint64_t session) {
+  sessions_[session].may_be_over = true;
+  left_.insert(session);
   std::erase_if(protected_, [&](const auto& each) { return each.second.session == session; });
 }
 
@@ -109,10 +145,15 @@ void Oracle::CheckTask(const TaskFacts& task) {
   if (task.ended_at != 0 && there) return Violation(what + "is there again after its end was acknowledged");
   if (task.over_at != 0 && !task.retried && unfinished)
     return Violation(what + "is unfinished again after a join or a result said it was over");
+  if (view.ok() && view->process.has_value()) CheckProcess(task.id, view->outcome, *view->process);
+  if (task.process_at != 0 && view.ok() && view->outcome == core::Outcome::kSucceeded &&
+      !(view->process.has_value() && view->process->ended))
+    Violation(what + "has a result without the process that it came from");
   if (task.acked_at == 0 || task.ended_at != 0 || task.may_end || there) return;
   const PutFacts& put = puts_[task.number];
   if (put.ttl_ms != 0 && (task.delivered || now_ >= put.applied + core::Millis(put.ttl_ms))) return;
   if (SmallDead(task.queue) && task.delivered) return;
+  if (MayHaveEndedWithSession(task.id)) return;
   Violation(what +
             (view.ok() ? absl::StrCat("has outcome ", static_cast<int>(view->outcome), ", ") : "is gone, ") +
             "but its put was acknowledged and nobody ended it");

@@ -102,6 +102,7 @@ void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ac
   if (put.ttl_ms != 0 && !task.retried && task.accepted_latest != core::kNever &&
       now_ >= task.accepted_latest + core::Millis(put.ttl_ms))
     Violation(what + "is delivered after it expired");
+  CheckRun(delivery, task, put);
   if (auto held = protected_.find(delivery.task); held != protected_.end()) {
     if (now_ < held->second.until)
       Violation(absl::StrCat(what, "runs twice: its lease ", held->second.token.epoch, "-",
@@ -126,6 +127,34 @@ void Oracle::Delivered(const core::Delivery& delivery, uint64_t session, bool ac
         if (token <= told->newest) Violation(what + "has a token that is not greater than an older one's");
         told->newest = std::max(told->newest, token);
       });
+}
+
+// Whoever gets it is told how it was to be run.
+void Oracle::CheckRun(const core::Delivery& delivery, const TaskFacts& task, const PutFacts& put) {
+  const std::string what = absl::StrCat("task ", Raw(delivery.task), " is delivered ");
+  if (delivery.time_limit_ms != put.time_limit_ms)
+    Violation(what + "with another time limit than it was put");
+  if (delivery.fresh_process != put.fresh_process) Violation(what + "with another process than it was put");
+  if (task.retried || task.accepted_latest == core::kNever) return;
+  if ((delivery.deadline != core::kNever) != put.deadline)
+    Violation(what + (put.deadline ? "without its deadline" : "with a deadline that nobody gave it"));
+  if (put.deadline && delivery.deadline <= now_) Violation(what + "after its deadline");
+}
+
+void Oracle::CheckProcess(TaskId id, core::Outcome outcome, const core::ProcessInfo& process) {
+  if (process.pid != PidOf(id) || process.host != "host" ||
+      (outcome == core::Outcome::kSucceeded && process.ended && process.exit_code != 0))
+    Violation(absl::StrCat("task ", Raw(id), " has the process ", process.host, " ", process.pid,
+                           " with exit code ", process.exit_code, ", which nobody reported"));
+}
+
+void Oracle::ProcessEnded(TaskId id) {
+  ++totals_->processes;
+  // What came with a success may have made it a failure.
+  if (auto view = broker_->GetTask(id); view.ok() && view->outcome != core::Outcome::kSucceeded) return;
+  Confirm([this, id] {
+    if (TaskFacts* task = Find(id); task != nullptr) task->process_at = position_;
+  });
 }
 
 // Of those that wait since their put and never left their line: none that was there
@@ -215,6 +244,7 @@ void Oracle::Retried(TaskId id) {
 void Oracle::Told(const core::ResultNotice& notice) {
   if (notice.outcome == core::Outcome::kUnfinished) return;
   ++totals_->results;
+  if (notice.process != nullptr) CheckProcess(notice.task, notice.outcome, *notice.process);
   TaskFacts* task = Find(notice.task);
   if (task == nullptr) return;
   if (notice.outcome == core::Outcome::kSucceeded && !task->may_end)

@@ -28,5 +28,9 @@ struct Item {
 };
 Item NewItem(World* world, const std::string& queue);
 core::NewTask TaskOf(const Item& item);
+// The spec as this broker takes it, of a client that knows its queue.
+core::PutSpec Fitting(core::PutSpec spec, core::Broker& broker);
+// To be put with a completion; known to the oracle as it is put then.
+core::FollowUp FollowUpOf(World* world, const Item& item, core::Broker& broker);
 
 }  // namespace joinq::sim

@@ -2,11 +2,28 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/sim/peers.h"
 
 namespace joinq::sim {
+
+namespace {
+
+void Note(const core::PutSpec& spec, PutFacts* put) {
+  put->scope = spec.unique_scope;
+  put->unique_ms = spec.unique_ms;
+  put->delay_ms = spec.delay_ms;
+  put->ttl_ms = spec.ttl_ms + spec.deadline_ms;
+  put->deadline = spec.deadline_ms != 0;
+  put->priority = spec.policy.priority;
+  put->time_limit_ms = spec.policy.time_limit_ms;
+  put->fresh_process = spec.policy.fresh_process;
+  put->session = spec.session_id;
+}
+
+}  // namespace
 
 Item NewItem(World* world, const std::string& queue) {
   Random& random = world->random();
@@ -19,6 +36,10 @@ Item NewItem(World* world, const std::string& queue) {
   spec.queue = queue;
   if (random.OneIn(5)) spec.delay_ms = static_cast<uint32_t>(random.From(1, 2000));
   if (random.OneIn(8)) spec.ttl_ms = static_cast<uint32_t>(random.From(1, 3000));
+  if (random.OneIn(2)) std::swap(spec.ttl_ms, spec.deadline_ms);
+  if (random.OneIn(4)) spec.policy.time_limit_ms = static_cast<uint32_t>(random.From(1, 3));
+  spec.policy.fresh_process = random.OneIn(5);
+  if (!world->finishing() && random.OneIn(5)) spec.session_id = world->AnySession();
   if (random.OneIn(2)) spec.policy.priority = static_cast<int16_t>(random.Below(7)) - 3;
   spec.policy.max_attempts = static_cast<uint16_t>(random.From(1, 3));
   spec.policy.max_crashes = static_cast<uint16_t>(random.From(1, 4));
@@ -36,11 +57,7 @@ Item NewItem(World* world, const std::string& queue) {
   put.queue = queue;
   put.payload = item.payload;
   put.unique_key = item.unique_key;
-  put.scope = spec.unique_scope;
-  put.unique_ms = spec.unique_ms;
-  put.delay_ms = spec.delay_ms;
-  put.ttl_ms = spec.ttl_ms;
-  put.priority = spec.policy.priority;
+  Note(spec, &put);
   return item;
 }
 
@@ -52,14 +69,25 @@ core::NewTask TaskOf(const Item& item) {
   return task;
 }
 
-namespace {
-
-// Only queues with that order take a priority: a client that knows its queue.
+// Only queues with that order take a priority, and only handlers have processes.
 core::PutSpec Fitting(core::PutSpec spec, core::Broker& broker) {
   auto view = broker.GetQueue(spec.queue);
   if (view.ok() && view->options.order != core::Order::kPriority) spec.policy.priority = 0;
+  if (spec.policy.fresh_process) spec.handler = broker.Intern("handler");
   return spec;
 }
+
+core::FollowUp FollowUpOf(World* world, const Item& item, core::Broker& broker) {
+  core::FollowUp follow_up;
+  follow_up.spec = Fitting(item.spec, broker);
+  follow_up.spec.policy.priority = 0;
+  world->oracle().put(item.number).priority = 0;
+  follow_up.tasks.push_back(TaskOf(item));
+  world->oracle().PutApplied(item.number);
+  return follow_up;
+}
+
+namespace {
 
 class ProducerPeer final : public Peer {
  public:
@@ -204,12 +232,7 @@ class PutterPeer final : public Peer {
   };
   void Adopt(const core::PutSpec& spec, Item* item) {
     item->spec = spec;
-    PutFacts& put = world_->oracle().put(item->number);
-    put.delay_ms = spec.delay_ms;
-    put.ttl_ms = spec.ttl_ms;
-    put.priority = spec.policy.priority;
-    put.scope = spec.unique_scope;
-    put.unique_ms = spec.unique_ms;
+    Note(spec, &world_->oracle().put(item->number));
   }
   void Again() {
     std::vector<Batch> again;

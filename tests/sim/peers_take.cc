@@ -86,8 +86,9 @@ class ConsumerPeer final : public Peer {
       world_->oracle().SessionAttached(session, held, welcome->lost);
       world_->Trace("client %llu attaches with %zu leases, %zu lost",
                     static_cast<unsigned long long>(session), held.size(), welcome->lost.size());
-      world_->Answer(conn, [this, lost = welcome->lost] {
+      world_->Answer(conn, [this, session, lost = welcome->lost] {
         welcome_ = true;
+        if (session == session_) world_->SetSession(this, session);
         for (const core::LeaseRef& lease : lost) Cancelled(lease);
       });
     });
@@ -95,8 +96,10 @@ class ConsumerPeer final : public Peer {
   }
   void Heartbeat() {
     if (conn_ == nullptr || !world_->random().OneIn(3)) return;
-    world_->Send(conn_, [this, conn = conn_](core::Broker& broker) {
-      if (world_->Current(conn, broker)) broker.SessionHeard(conn->id);
+    world_->Send(conn_, [this, conn = conn_, session = session_](core::Broker& broker) {
+      if (!world_->Current(conn, broker)) return;
+      world_->oracle().SessionHeard(session);
+      broker.SessionHeard(conn->id);
     });
   }
   void Leave() {
@@ -113,6 +116,7 @@ class ConsumerPeer final : public Peer {
     if (conn_ != nullptr) world_->Break(conn_);
     conn_ = nullptr;
     session_ += 1;
+    world_->SetSession(this, 0);
   }
 
   void Get() {
@@ -169,12 +173,7 @@ class ConsumerPeer final : public Peer {
           std::vector<core::FollowUp> follow_ups;
           std::vector<uint64_t> numbers;
           for (const Item& item : items) {
-            core::FollowUp& follow_up = follow_ups.emplace_back();
-            follow_up.spec = item.spec;
-            follow_up.spec.policy.priority = 0;
-            oracle.put(item.number).priority = 0;
-            follow_up.tasks.push_back(TaskOf(item));
-            oracle.PutApplied(item.number);
+            follow_ups.push_back(FollowUpOf(world_, item, broker));
             numbers.push_back(item.number);
           }
           const bool holds = oracle.Holds(held.lease);

@@ -54,7 +54,11 @@ class WorkerPeer final : public Peer {
     if (conn == conn_) conn_ = nullptr;
   }
   void Delivered(const core::Delivery& delivery) override {
-    held_.push_back({{delivery.task, delivery.token}, delivery.queue.str()});
+    held_.push_back({{delivery.task, delivery.token}, delivery.queue.str(), delivery.fresh_process});
+    if (!delivery.fresh_process || conn_ == nullptr || !world_->random().OneIn(2)) return;
+    world_->Send(conn_, [stream = conn_->id, lease = held_.back().lease](core::Broker& broker) {
+      broker.WorkerStarted(stream, lease, PidOf(lease.task));
+    });
   }
   void Cancelled(const core::LeaseRef& lease) override {
     const bool held = Drop(lease);
@@ -73,9 +77,11 @@ class WorkerPeer final : public Peer {
   struct Held {
     core::LeaseRef lease;
     std::string queue;
+    bool fresh_process = false;
   };
   struct One {
     core::LeaseRef lease;
+    bool fresh_process = false;
     core::Verdict verdict = core::Verdict::kDone;
     bool final = false;
     std::vector<Item> follow_ups;
@@ -105,6 +111,7 @@ class WorkerPeer final : public Peer {
       core::SessionProfile profile;
       profile.id = session;
       profile.name = "worker";
+      profile.host = "host";
       profile.concurrency = 2;
       profile.queues = queues_;
       world_->oracle().StreamOfSession(conn->id, session);
@@ -157,6 +164,7 @@ class WorkerPeer final : public Peer {
       const size_t at = random.Below(held_.size());
       One& one = message.completions.emplace_back();
       one.lease = held_[at].lease;
+      one.fresh_process = held_[at].fresh_process;
       held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(at));
       one.verdict = random.Any({core::Verdict::kDone, core::Verdict::kDone, core::Verdict::kDone,
                                 core::Verdict::kFailed, core::Verdict::kReleased});
@@ -186,14 +194,12 @@ class WorkerPeer final : public Peer {
       completion.verdict = one.verdict;
       completion.result = result;
       completion.error.final = one.final;
-      for (const Item& item : one.follow_ups) {
-        core::FollowUp& follow_up = completion.follow_ups.emplace_back();
-        follow_up.spec = item.spec;
-        follow_up.spec.policy.priority = 0;
-        oracle.put(item.number).priority = 0;
-        follow_up.tasks.push_back(TaskOf(item));
-        oracle.PutApplied(item.number);
+      if (one.fresh_process && one.verdict != core::Verdict::kReleased) {
+        completion.pid = PidOf(one.lease.task);
+        completion.exit_code = one.verdict == core::Verdict::kDone ? 0 : 1;
       }
+      for (const Item& item : one.follow_ups)
+        completion.follow_ups.push_back(FollowUpOf(world_, item, broker));
       holds.push_back(oracle.Holds(one.lease));
     }
     for (size_t i = 0; i < holds.size(); ++i) {
@@ -206,8 +212,10 @@ class WorkerPeer final : public Peer {
       world_->Trace("worker %llu ends task %llu with verdict %d", static_cast<unsigned long long>(session_),
                     static_cast<unsigned long long>(Raw(completions[i].lease.task)),
                     static_cast<int>(completions[i].verdict));
-      if (holds[i] && !oracle.Holds(completions[i].lease))
-        oracle.Completed(completions[i].lease, completions[i].verdict, 0);
+      if (!holds[i] || oracle.Holds(completions[i].lease)) continue;
+      oracle.Completed(completions[i].lease, completions[i].verdict, 0);
+      if (completions[i].pid != 0 && completions[i].verdict == core::Verdict::kDone)
+        oracle.ProcessEnded(completions[i].lease.task);
     }
   }
 

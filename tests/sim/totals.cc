@@ -19,7 +19,8 @@ std::string Totals::Text() const {
       " broken connections, ", crashes, " deaths of the broker and ", machine_crashes, " of its machine, ",
       commits, " commits (", commits_lost, " lost), ", rows_moved, " rows written, ", loads,
       " payloads read back, ", protected_leases, " leases found on disk, ", order_checks, " places checked, ",
-      sweeps, " sweeps, ", cancels_sure, " ends of cancelled work confirmed and ", cancels_unsure, " not");
+      sweeps, " sweeps, ", cancels_sure, " ends of cancelled work confirmed and ", cancels_unsure, " not, ",
+      bound, " tasks of sessions that left, ", processes, " ends of processes");
 }
 
 std::string Totals::TooLittle() const {
@@ -44,6 +45,8 @@ std::string Totals::TooLittle() const {
       {"leases found on disk", protected_leases, 50},
       {"places checked", order_checks, 1'000},
       {"confirmed ends of cancelled work", cancels_sure, 50},
+      {"tasks of sessions that left", bound, 50},
+      {"ends of processes", processes, 50},
   };
   for (const auto& floor : floors) {
     const uint64_t least = floor.per_hundred_seeds * seeds / 100;

@@ -54,6 +54,16 @@ void World::Trace(const char* format, ...) {
   std::putchar('\n');
 }
 
+uint64_t World::AnySession() {
+  std::vector<uint64_t> open;
+  // In the order of the peers: that of their addresses is not the same each time.
+  for (const auto& peer : peers_) {
+    if (auto it = sessions_.find(peer.get()); it != sessions_.end() && it->second != 0)
+      open.push_back(it->second);
+  }
+  return open.empty() ? 0 : random_.Any(open);
+}
+
 ConnPtr World::Connect(Peer* peer) {
   return network_.Connect(peer);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,6 +42,10 @@ class World final : private MachineListener {
   const Plan& plan() const { return plan_; }
   Oracle& oracle() { return oracle_; }
   Machine& machine() { return machine_; }
+  // The session that a client has open, as far as it knows; 0: none.
+  void SetSession(const Peer* peer, uint64_t session) { sessions_[peer] = session; }
+  // One of them, or 0.
+  uint64_t AnySession();
   const std::string& AnyQueue() { return random_.Any(plan_.queues); }
 
   ConnPtr Connect(Peer* peer);
@@ -91,6 +96,7 @@ class World final : private MachineListener {
   Network network_;
   Machine machine_;
   std::vector<std::unique_ptr<Peer>> peers_;
+  std::map<const Peer*, uint64_t> sessions_;
   uint64_t step_ = 0;
   bool finishing_ = false;
 };

@@ -26,7 +26,8 @@ class Recorder final : public core::JournalSink {
         " ", std::string(task.handler), " ", std::string(task.unique_key), " ", std::string(task.request_id),
         " ", std::to_string(task.policy.priority), " ", std::to_string(task.tag), " ",
         std::to_string(task.policy.time_limit_ms), "/", std::to_string(task.policy.soft_time_limit_ms),
-        task.policy.fresh_process ? " fresh " : " ", std::to_string(task.deadline_ms));
+        task.policy.fresh_process ? " fresh " : " ", std::to_string(task.deadline_ms), " ",
+        std::to_string(task.session_id));
   }
   void TaskChanged(const core::ProgressRecord& task) override {
     Add("changed ", std::to_string(Raw(task.id)), " ", std::to_string(static_cast<int>(task.state)), " ",
@@ -84,6 +85,7 @@ std::string EveryRecord() {
   task.tag = 4;
   task.expires = Time(Millis(1000));
   task.deadline_ms = 600;
+  task.session_id = 88;
   task.unique_key = "u";
   task.request_id = "r";
   encoder.TaskPut(task);
@@ -127,7 +129,7 @@ TEST(RecordCodec, EveryRecordComesBackAsItWas) {
   EXPECT_EQ(
       Read(EveryRecord(), &bad),
       (std::vector<std::string>{
-          "created q", "changed q paused closed", "put 300 h|payload upper u r -7 4 9000/8000 fresh 600",
+          "created q", "changed q paused closed", "put 300 h|payload upper u r -7 4 9000/8000 fresh 600 88",
           "changed 300 5 boom 1 12 buried host 4711 ended -9", "ended 300 result boom 13 host 4711 ended -9",
           "marked 300 77 14", "dropped 300", "deleted 7"}));
   EXPECT_EQ(bad, 0);
@@ -143,7 +145,7 @@ TEST(RecordCodec, APutFromBeforeThereWereDeadlinesIsReadAsOneWithoutThem) {
   const auto size = static_cast<uint32_t>(body.size());
   std::string entry(reinterpret_cast<const char*>(&size), sizeof size);
   int bad = 0;
-  EXPECT_EQ(Read(entry + body, &bad), (std::vector<std::string>{"put 300 |payload upper  r -7 0 0/0 0"}));
+  EXPECT_EQ(Read(entry + body, &bad), (std::vector<std::string>{"put 300 |payload upper  r -7 0 0/0 0 0"}));
   EXPECT_EQ(bad, 0);
 }
 
