@@ -146,6 +146,7 @@ void AddMapCommand(CLI::App* app, Cli* cli) {
   AddUnsigned(map, "--window", &options->window, "Tasks under way at a time", 1, kWindowMax)
       ->capture_default_str();
   options->put.AddTo(map);
+  options->put.AddDaemonTo(map);
   Cli::OnRun(map, [=] { Map(cli, *options); });
 }
 

@@ -104,6 +104,13 @@ Json ToJson(const Task& task) {
   return json;
 }
 
+Json ToJson(const std::optional<ProcessInfo>& process) {
+  if (!process) return Json();
+  Json json{{"host", process->host}, {"pid", process->pid}, {"ended", process->ended}};
+  json["exit_code"] = process->ended ? Json(process->exit_code) : Json();
+  return json;
+}
+
 Json ToJson(const Outcome& outcome) {
   Json json{{"id", outcome.task_id}, {"outcome", outcome.succeeded ? "succeeded" : "failed"}};
   if (outcome.succeeded) {
@@ -114,6 +121,7 @@ Json ToJson(const Outcome& outcome) {
         {"kind", to_string(outcome.kind)}, {"message", outcome.message}, {"detail", outcome.detail}};
   }
   json["attempts"] = outcome.attempts;
+  if (outcome.process) json["process"] = ToJson(outcome.process);
   if (!outcome.queue.empty()) json["queue"] = outcome.queue;
   if (!outcome.handler.empty()) json["handler"] = outcome.handler;
   return json;

@@ -23,6 +23,7 @@ void PrintLine(const Json& json);
 Json ToJson(const QueueInfo& queue);
 Json ToJson(const Task& task);
 Json ToJson(const Outcome& outcome);
+Json ToJson(const std::optional<ProcessInfo>& process);
 Json ToJson(const WorkerInfo& worker);
 Json ToJson(const TaskInfo& task, bool with_payload);
 Json ToJson(uint64_t task_id, const Why& why);

@@ -110,6 +110,8 @@ void AddPutCommand(CLI::App* app, Cli* cli) {
   options->put.AddKeysTo(put);
   Cli::OnRun(put, [=] {
     const Millis wait = options->no_wait ? Millis(0) : TimeoutOf(timeout, options->timeout);
+    if (options->put.process && options->handler.empty())
+      throw UsageError("--process: is for tasks with a handler; give --handler");
     const bool lines = options->bodies == std::vector<std::string>{"-"};
     if (options->put.has_key() && (lines || options->bodies.size() > 1)) {
       throw UsageError(std::string(options->put.unique_key.empty() ? "--request-id" : "--unique-key") +

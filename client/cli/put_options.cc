@@ -36,7 +36,15 @@ void PutFlags::AddTo(CLI::App* command) {
       ->transform(Integer(-kPriorityMax, kPriorityMax));
   CLI::Option* delays = command->add_option("--delay", delay, "Seconds before it may be handed out");
   command->add_option("--eta", eta, "Not handed out before this: ISO 8601 or Unix seconds")->excludes(delays);
-  command->add_option("--ttl", ttl, "Seconds after which it expires if it was not handed out");
+  CLI::Option* ttls =
+      command->add_option("--ttl", ttl, "Seconds after which it expires if it was not handed out");
+  command->add_option("--deadline", deadline, "Seconds after which it must have ended, handed out or not")
+      ->excludes(ttls);
+  command->add_option("--time-limit", time_limit,
+                      "Seconds one attempt may run before its process is ended; default: the worker's");
+  command->add_option("--soft-time-limit", soft_time_limit,
+                      "Seconds one attempt may run before its handler is asked to end");
+  command->add_flag("--process", process, "Run it in a process made for it alone");
   command->add_option("--result-ttl", result_ttl, "Seconds the outcome stays readable");
   AddUnsigned(command, "--max-attempts", &max_attempts, "Failed attempts before it is dead; default 1", 0,
               kAttemptsMax);
@@ -59,6 +67,10 @@ void PutFlags::AddKeysTo(CLI::App* command) {
       ->needs(key);
   command->add_option("--request-id", request_id,
                       "Puts with the same id within 10 minutes are one task, so that they may be repeated");
+}
+
+void PutFlags::AddDaemonTo(CLI::App* command) {
+  command->add_flag("--daemon", daemon, "Tie it to this command: it is cancelled when the command ends");
 }
 
 Headers PutFlags::ParsedHeaders() const {
@@ -95,6 +107,15 @@ PutOptions PutFlags::ForPut(const std::string& handler) const {
   options.unique_key = unique_key;
   ParseScope(unique_scope, &options);
   options.request_id = request_id;
+  options.time_limit = ToMillis("--time-limit", time_limit);
+  options.soft_time_limit = ToMillis("--soft-time-limit", soft_time_limit);
+  if (options.time_limit.count() > 0 && options.soft_time_limit >= options.time_limit)
+    throw UsageError("--soft-time-limit: must be less than --time-limit");
+  options.deadline = ToMillis("--deadline", deadline);
+  if (options.deadline.count() > 0 && options.ttl.count() > 0)
+    throw UsageError("--deadline: excludes --ttl; give one of them");
+  options.fresh_process = process;
+  options.daemon = daemon;
   return options;
 }
 
@@ -111,6 +132,11 @@ PoolOptions PutFlags::ForPool() const {
   options.eta = put.eta;
   options.ttl = put.ttl;
   options.priority = put.priority;
+  options.time_limit = put.time_limit;
+  options.soft_time_limit = put.soft_time_limit;
+  options.deadline = put.deadline;
+  options.fresh_process = put.fresh_process;
+  options.daemon = put.daemon;
   return options;
 }
 

@@ -21,10 +21,17 @@ struct PutFlags {
   std::string unique_key;
   std::string unique_scope;
   std::string request_id;
+  double time_limit = 0;
+  double soft_time_limit = 0;
+  double deadline = 0;
+  bool process = false;
+  bool daemon = false;
 
   void AddTo(CLI::App* command);
   // Those that name one task: not for map.
   void AddKeysTo(CLI::App* command);
+  // For commands that may wait for the outcome.
+  void AddDaemonTo(CLI::App* command);
 
   bool has_key() const { return !unique_key.empty() || !request_id.empty(); }
   PutOptions ForPut(const std::string& handler) const;  // UsageError

@@ -55,6 +55,9 @@ AsyncResult<std::string> Apply(const SubmitOptions& options, Pool* pool, const s
 }
 
 void Submit(Cli* cli, const SubmitOptions& options, Millis timeout) {
+  if (options.put.daemon && !options.wait)
+    throw UsageError(
+        "--daemon: the task would end with this command, which does not wait for it; give --wait");
   Pool pool(cli->client(), options.queue, options.put.ForPool());
   const std::string payload = options.payload == "-" ? ReadAll(STDIN_FILENO) : options.payload;
   if (!options.wait) return Put(cli, options, &pool, payload, timeout);
@@ -105,6 +108,7 @@ void AddSubmitCommands(CLI::App* app, Cli* cli) {
                          "Seconds to wait for the result, or for room without --wait; for ever if not given");
   options->put.AddTo(submit);
   options->put.AddKeysTo(submit);
+  options->put.AddDaemonTo(submit);
   Cli::OnRun(submit, [=] { Submit(cli, *options, TimeoutOf(timeout, options->timeout)); });
 
   CLI::App* result =

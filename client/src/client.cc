@@ -138,6 +138,7 @@ Outcome Client::result(uint64_t task_id, Millis wait) {
   produced.set_content_type(response.content_type());
   produced.mutable_error()->Swap(response.mutable_error());
   produced.set_attempts(response.attempts());
+  if (response.has_process()) produced.mutable_process()->Swap(response.mutable_process());
   Outcome outcome;
   internal::FillOutcome(produced, &outcome);
   outcome.queue = response.queue();

@@ -139,6 +139,17 @@ absl::Status Connection::Parked(Millis timeout, absl::FunctionRef<grpc::Status(C
   }
 }
 
+void Connection::Tie(PutSpec* spec) {
+  if (!spec->daemon) return;
+  const std::string what = Quoted("queue", spec->queue);
+  ThrowIfError(Verb::kPut, what, Control([&](Context*) {
+                 const auto ticket = session_->Ready(Clock::now() + kReadyWait);
+                 if (ticket.ok()) spec->session_id = ticket->session_id;
+                 return ticket.ok() ? grpc::Status::OK : SessionError(ticket.status());
+               }));
+  if (spec->session_id == 0) ThrowIfError(Verb::kPut, what, absl::UnimplementedError("it keeps no sessions"));
+}
+
 std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts) {
   std::vector<uint64_t> ids;
   ids.reserve(receipts.size());

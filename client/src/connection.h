@@ -41,6 +41,12 @@ struct TaskData {
   ~TaskData();
 };
 
+// For the session's stream to come up, within one try of a call that needs it.
+inline constexpr std::chrono::seconds kReadyWait{5};
+// What a call that needs the session ends with if there is none: kUnavailable, so that it
+// is tried again, where trying may help.
+grpc::Status SessionError(const absl::Status& error);
+
 std::vector<uint64_t> IdsOf(const std::vector<PutReceipt>& receipts);
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -74,6 +80,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<Task> Get(const std::string& queue, uint32_t count, const GetOptions& options);
   std::vector<Task> Get(const std::vector<WeightedQueue>& queues, uint32_t count, const GetOptions& options);
   Task MakeTask(const std::string& queue, const Lease& lease);
+  // Ties what is put with it to the session, which is opened for that, if it asks for it.
+  void Tie(PutSpec* spec);
   // Puts all and waits for the acknowledgements; errors have their put_ids(). The
   // receipts lack the durability.
   std::vector<PutReceipt> Put(const std::shared_ptr<const PutSpec>& spec, size_t count,

@@ -13,10 +13,13 @@ namespace {
 constexpr uint32_t kCountMax = 1000;
 constexpr size_t kQueuesMax = 100;
 constexpr uint32_t kWeightMax = 1000;
-// For the session's stream to come up, within one try of a get.
-constexpr std::chrono::seconds kReadyWait{5};
 
 }  // namespace
+
+grpc::Status SessionError(const absl::Status& error) {
+  if (absl::IsUnauthenticated(error) || absl::IsPermissionDenied(error)) return ToGrpc(error);
+  return grpc::Status(grpc::StatusCode::UNAVAILABLE, std::string(error.message()));
+}
 
 TaskData::~TaskData() {
   if (held) connection->session().Abandon(lease);
@@ -76,12 +79,7 @@ std::vector<Task> Connection::Get(v1::GetRequest* request, const std::string& wh
 // Answers kUnavailable, so that it is tried again, where the session is at fault.
 grpc::Status Connection::GetOfSession(Context* context, v1::GetRequest* request, v1::GetResponse* response) {
   const auto ticket = session_->Ready(Clock::now() + kReadyWait);
-  if (!ticket.ok()) {
-    const bool not_allowed =
-        absl::IsUnauthenticated(ticket.status()) || absl::IsPermissionDenied(ticket.status());
-    return not_allowed ? ToGrpc(ticket.status())
-                       : grpc::Status(grpc::StatusCode::UNAVAILABLE, std::string(ticket.status().message()));
-  }
+  if (!ticket.ok()) return SessionError(ticket.status());
   request->set_session_id(ticket->session_id);
   const grpc::Status status = parked_queues_->Get(context, *request, response);
   if (status.ok() || ticket->session_id == 0 || FieldOf(FromGrpc(status)) != "session_id") return status;

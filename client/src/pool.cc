@@ -109,7 +109,13 @@ struct Pool::State {
     put.eta = options.eta;
     put.ttl = options.ttl;
     put.priority = options.priority;
+    put.time_limit = options.time_limit;
+    put.soft_time_limit = options.soft_time_limit;
+    put.deadline = options.deadline;
+    put.fresh_process = options.fresh_process;
+    put.daemon = options.daemon;
     auto spec = internal::MakePutSpec(queue, content_type, put);
+    connection->Tie(spec.get());
     spec->watch = true;
     return spec;
   }
@@ -152,6 +158,7 @@ AsyncTask Pool::Submit(const std::string& handler, std::string_view payload, std
   internal::RequireName("handler", handler);
   options.handler = handler;
   auto spec = internal::MakePutSpec(state_->queue, content_type, options);
+  state_->connection->Tie(spec.get());
   spec->watch = true;
   return Submit(std::move(spec), payload);
 }

@@ -46,6 +46,28 @@ uint32_t ToUniqueMs(const PutOptions& options) {
 
 }  // namespace
 
+namespace {
+
+// How it is to be run, and until when.
+void FillRun(const PutOptions& options, PutSpec* spec) {
+  spec->time_limit_ms = ToMs("time_limit", options.time_limit);
+  spec->soft_time_limit_ms = ToMs("soft_time_limit", options.soft_time_limit);
+  if (spec->time_limit_ms > 0 && spec->soft_time_limit_ms >= spec->time_limit_ms) {
+    throw InvalidArgument(absl::StrCat("soft_time_limit: must be less than time_limit, ", spec->time_limit_ms,
+                                       " ms, not ", spec->soft_time_limit_ms, " ms"),
+                          "soft_time_limit");
+  }
+  spec->deadline_ms = ToMs("deadline", options.deadline);
+  if (spec->deadline_ms > 0 && spec->ttl_ms > 0)
+    throw InvalidArgument("deadline: excludes ttl; give one of them", "deadline");
+  if (options.fresh_process && options.handler.empty())
+    throw InvalidArgument("fresh_process: is for tasks with a handler; name one", "fresh_process");
+  spec->fresh_process = options.fresh_process;
+  spec->daemon = options.daemon;
+}
+
+}  // namespace
+
 std::shared_ptr<PutSpec> MakePutSpec(const std::string& queue, std::string_view content_type,
                                      const PutOptions& options) {
   RequireName("queue", queue);
@@ -74,6 +96,7 @@ std::shared_ptr<PutSpec> MakePutSpec(const std::string& queue, std::string_view 
   spec->unique_scope = options.unique_scope;
   spec->unique_ms = ToUniqueMs(options);
   spec->request_id = options.request_id;
+  FillRun(options, spec.get());
   spec->headers = options.headers;
   if (!options.traceparent.empty()) spec->headers.emplace_back("traceparent", options.traceparent);
   RequireHeaders(spec->headers);
@@ -89,6 +112,11 @@ void FillOptions(const PutSpec& spec, v1::TaskOptions* options) {
   options->set_eta_unix_ms(spec.eta_unix_ms);
   options->set_ttl_ms(spec.ttl_ms);
   options->set_priority(spec.priority);
+  options->set_time_limit_ms(spec.time_limit_ms);
+  options->set_soft_time_limit_ms(spec.soft_time_limit_ms);
+  options->set_deadline_ms(spec.deadline_ms);
+  options->set_fresh_process(spec.fresh_process);
+  options->set_session_id(spec.session_id);
   if (spec.unique_key.empty()) return;
   options->set_unique_scope(ToWire(spec.unique_scope));
   options->set_unique_ms(spec.unique_ms);

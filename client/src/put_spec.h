@@ -36,10 +36,19 @@ struct PutSpec {
   uint32_t timeout_ms = 0;  // for room; 0: for ever
   bool no_wait = false;
   bool watch = false;  // the outcome is wanted on the stream
+  uint32_t time_limit_ms = 0;
+  uint32_t soft_time_limit_ms = 0;
+  uint32_t deadline_ms = 0;
+  bool fresh_process = false;
+  bool daemon = false;      // to be tied to the session, see Connection::Tie
+  uint64_t session_id = 0;  // 0: not tied
   std::vector<std::pair<std::string, std::string>> headers;
 
   bool operator==(const PutSpec&) const = default;
 };
+
+// What a refusal names whose session the broker does not know.
+inline constexpr char kSessionField[] = "options.session_id";
 
 // Checks all that can be checked without the broker: InvalidArgument names the field.
 std::shared_ptr<PutSpec> MakePutSpec(const std::string& queue, std::string_view content_type,

@@ -19,8 +19,9 @@ using internal::Verb;
 constexpr uint32_t kPeekMax = 100;
 constexpr size_t kLeasesMax = 10'000;  // in one Done
 
-std::shared_ptr<const internal::PutSpec> MakeSpec(const std::string& queue, std::string_view content_type,
-                                                  Millis timeout, const PutOptions& options, size_t count) {
+std::shared_ptr<const internal::PutSpec> MakeSpec(internal::Connection& connection, const std::string& queue,
+                                                  std::string_view content_type, Millis timeout,
+                                                  const PutOptions& options, size_t count) {
   const char* single = !options.unique_key.empty()   ? "unique_key"
                        : !options.request_id.empty() ? "request_id"
                                                      : nullptr;
@@ -29,6 +30,7 @@ std::shared_ptr<const internal::PutSpec> MakeSpec(const std::string& queue, std:
   auto spec = internal::MakePutSpec(queue, content_type, options);
   spec->timeout_ms = internal::ToTimeoutMs("timeout", timeout);
   spec->no_wait = timeout.count() == 0;
+  connection.Tie(spec.get());
   return spec;
 }
 
@@ -36,7 +38,7 @@ std::shared_ptr<const internal::PutSpec> MakeSpec(const std::string& queue, std:
 
 uint64_t Queue::put_raw(std::string_view payload, std::string_view content_type, Millis timeout,
                         const PutOptions& options) const {
-  const auto spec = MakeSpec(name_, content_type, timeout, options, 1);
+  const auto spec = MakeSpec(*connection_, name_, content_type, timeout, options, 1);
   return connection_
       ->Put(
           spec, 1, [&](size_t) { return payload; }, timeout)[0]
@@ -45,7 +47,7 @@ uint64_t Queue::put_raw(std::string_view payload, std::string_view content_type,
 
 PutReceipt Queue::put_task_raw(std::string_view payload, std::string_view content_type, Millis timeout,
                                const PutOptions& options) const {
-  const auto spec = MakeSpec(name_, content_type, timeout, options, 1);
+  const auto spec = MakeSpec(*connection_, name_, content_type, timeout, options, 1);
   PutReceipt receipt = connection_->Put(
       spec, 1, [&](size_t) { return payload; }, timeout)[0];
   try {
@@ -57,7 +59,7 @@ PutReceipt Queue::put_task_raw(std::string_view payload, std::string_view conten
 
 std::vector<uint64_t> Queue::put_batch(const std::vector<std::string>& payloads, Millis timeout,
                                        const PutOptions& options) const {
-  const auto spec = MakeSpec(name_, {}, timeout, options, payloads.size());
+  const auto spec = MakeSpec(*connection_, name_, {}, timeout, options, payloads.size());
   return internal::IdsOf(connection_->Put(
       spec, payloads.size(), [&](size_t i) { return std::string_view(payloads[i]); }, timeout));
 }

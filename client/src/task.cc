@@ -33,13 +33,15 @@ Response Finish(const internal::TaskData& data, Request* request,
   }
 }
 
-void AddFollowUps(const std::vector<FollowUp>& follow_ups, v1::DoneRequest* request) {
+void AddFollowUps(internal::Connection& connection, const std::vector<FollowUp>& follow_ups,
+                  v1::DoneRequest* request) {
   if (follow_ups.size() > kFollowUpsMax) {
     throw InvalidArgument(absl::StrCat("follow_ups: at most 1000 are allowed, not ", follow_ups.size()),
                           "follow_ups");
   }
   for (const FollowUp& follow_up : follow_ups) {
     const auto spec = internal::MakePutSpec(follow_up.queue, follow_up.content_type, follow_up.options);
+    connection.Tie(spec.get());
     auto* wire = request->add_follow_ups();
     wire->set_queue(spec->queue);
     wire->set_handler(spec->handler);
@@ -113,7 +115,7 @@ std::vector<uint64_t> Task::done_raw(std::string_view result, std::string_view c
   v1::DoneRequest request;
   request.set_result(result.data(), result.size());
   request.set_content_type(content_type.data(), content_type.size());
-  AddFollowUps(follow_ups, &request);
+  AddFollowUps(*data_->connection, follow_ups, &request);
   const auto response = Finish(*data_, &request, &v1::QueueService::Stub::Done);
   return {response.follow_up_ids().begin(), response.follow_up_ids().end()};
 }

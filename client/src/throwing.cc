@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "client/src/put_spec.h"
 #include "client/src/utf8.h"
+#include "client/src/wire_types.h"
 #include "common/names.h"
 
 namespace joinq {
@@ -30,6 +32,7 @@ using absl::StatusCode;
 
 [[noreturn]] void ThrowFailedPrecondition(Verb verb, const std::string& what, const std::string& field,
                                           const std::string& message) {
+  if (absl::EndsWith(field, kSessionField)) throw Refused(message, field);
   if (verb == Verb::kPut)
     throw Closed(absl::StrCat(what.empty() ? message : what + " is closed", ": it takes no more puts"),
                  field);
@@ -109,14 +112,17 @@ void FillOutcome(v1::ProducedResult& result, Outcome* outcome) {
   if (!result.payload().empty()) outcome->payload = std::move(*result.mutable_payload());
   if (!result.content_type().empty()) outcome->content_type = result.content_type();
   outcome->attempts = result.attempts();
+  if (result.has_process()) outcome->process = ToProcessInfo(result.process());
   if (outcome->succeeded) return;
   outcome->kind = KindOf(result.outcome(), result.error().kind());
   outcome->message = result.error().message();
   outcome->detail = result.error().detail();
   if (!outcome->message.empty()) return;
   if (outcome->kind == FailureKind::cancelled)
-    outcome->message = "it was cancelled, or its queue purged or deleted";
-  if (outcome->kind == FailureKind::expired) outcome->message = "its time to live ran out while it waited";
+    outcome->message =
+        "it was cancelled, its queue purged or deleted, or the client gone that it was tied to";
+  if (outcome->kind == FailureKind::expired)
+    outcome->message = "its time to live, or its deadline, ran out while it waited";
   if (outcome->kind == FailureKind::forgotten) outcome->message = "its result is no longer kept";
 }
 

@@ -86,6 +86,11 @@ PutOptions ToPutOptions(const v1::TaskOptions& wire, std::string unique_key) {
   options.unique_key = std::move(unique_key);
   options.unique_scope = FromWire(wire.unique_scope());
   options.unique_window = Millis(wire.unique_ms());
+  options.time_limit = Millis(wire.time_limit_ms());
+  options.soft_time_limit = Millis(wire.soft_time_limit_ms());
+  options.deadline = Millis(wire.deadline_ms());
+  options.fresh_process = wire.fresh_process();
+  options.daemon = wire.session_id() != 0;
   return options;
 }
 
@@ -171,6 +176,10 @@ TimePoint ToTimePoint(uint64_t unix_ms) {
   return TimePoint(std::chrono::milliseconds(static_cast<int64_t>(std::min(unix_ms, kClockMax))));
 }
 
+ProcessInfo ToProcessInfo(const v1::ProcessInfo& wire) {
+  return {.host = wire.host(), .pid = wire.pid(), .ended = wire.ended(), .exit_code = wire.exit_code()};
+}
+
 TaskInfo ToTaskInfo(v1::TaskInfo* wire) {
   TaskInfo info;
   info.id = wire->task_id();
@@ -208,6 +217,7 @@ TaskInfo ToTaskInfo(v1::TaskInfo* wire) {
   if (info.state == TaskState::leased) {
     info.lease = {wire->task_id(), wire->lease_epoch(), wire->lease_sequence()};
   }
+  if (wire->has_process()) info.process = ToProcessInfo(wire->process());
   return info;
 }
 

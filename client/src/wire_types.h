@@ -18,6 +18,7 @@ v1::TaskState ToWire(TaskState state);
 
 TimePoint ToTimePoint(uint64_t unix_ms);
 // Takes what it can from `wire`.
+ProcessInfo ToProcessInfo(const v1::ProcessInfo& wire);
 TaskInfo ToTaskInfo(v1::TaskInfo* wire);
 Why ToWhy(const v1::WhyTaskResponse& wire);
 

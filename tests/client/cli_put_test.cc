@@ -66,6 +66,28 @@ TEST_F(CliPutTest, OptionsReachTheBroker) {
   EXPECT_EQ(group.tasks(0).headers(2).value(), "");
 }
 
+TEST_F(CliPutTest, HowItIsToBeRunReachesTheBroker) {
+  const auto put = Put(
+      {"--handler", "h", "--time-limit", "9", "--soft-time-limit", "8.5", "--deadline", "60", "--process"});
+  EXPECT_EQ(put.status, 0) << put.err;
+  const auto options = LastGroup().options();
+  EXPECT_EQ(options.time_limit_ms(), 9000u);
+  EXPECT_EQ(options.soft_time_limit_ms(), 8500u);
+  EXPECT_EQ(options.deadline_ms(), 60'000u);
+  EXPECT_TRUE(options.fresh_process());
+}
+
+TEST_F(CliPutTest, HowItIsToBeRunMustMakeSense) {
+  ExpectError(Put({"--time-limit", "-1"}), 2, "--time-limit");
+  ExpectError(Put({"--time-limit", "5", "--soft-time-limit", "5"}), 2,
+              "--soft-time-limit: must be less than --time-limit");
+  ExpectError(Put({"--deadline", "5", "--ttl", "5"}), 2, "--deadline");
+  ExpectError(Put({"--process"}), 2, "--process: is for tasks with a handler; give --handler");
+  ExpectError(Put({"--daemon"}), 2, "--daemon");
+  ExpectError(Run({"submit", "h", "x", "--daemon", "-u", broker_.url()}), 2, "give --wait");
+  EXPECT_EQ(broker_.streams(), 0);
+}
+
 TEST_F(CliPutTest, AnEtaIsUnixSecondsOrIso8601) {
   const std::vector<std::pair<std::string, uint64_t>> etas = {
       {"1700000000", 1'700'000'000'000},

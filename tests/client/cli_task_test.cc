@@ -55,8 +55,8 @@ class CliTaskTest : public CliTest {
 TEST_F(CliTaskTest, TaskShow) {
   AnswerTasks();
   const auto show = Joinq({"task", "show", "5"});
-  EXPECT_THAT(show.out, HasSubstr("state:           dead\n"));
-  EXPECT_THAT(show.out, HasSubstr("when:            2023-11-14T22:13:20.123Z\n"));
+  EXPECT_THAT(show.out, HasSubstr("state:               dead\n"));
+  EXPECT_THAT(show.out, HasSubstr("when:                2023-11-14T22:13:20.123Z\n"));
   EXPECT_THAT(show.out, Not(HasSubstr("body")));
   const json task = json::parse(Joinq({"task", "show", "5", "--json", "--payload"}).out);
   EXPECT_EQ(task["id"], 5);
@@ -69,6 +69,28 @@ TEST_F(CliTaskTest, TaskShow) {
   EXPECT_EQ(task["error"]["message"], "no\nsuch file");
   EXPECT_EQ(task["history"][0]["message"], "first");
   ExpectError(Joinq({"task", "show", "99"}), 1, "no task 99");
+}
+
+TEST_F(CliTaskTest, TaskShowTellsHowItIsRunAndWhere) {
+  broker_.Answer<v1::GetTaskRequest, v1::TaskInfo>([](const auto&, auto* info) {
+    info->mutable_options()->set_time_limit_ms(9000);
+    info->mutable_options()->set_soft_time_limit_ms(8000);
+    info->mutable_options()->set_deadline_ms(60'000);
+    info->mutable_options()->set_fresh_process(true);
+    info->mutable_options()->set_session_id(3);
+    info->mutable_process()->set_host("host");
+    info->mutable_process()->set_pid(4711);
+    return grpc::Status::OK;
+  });
+  const json task = json::parse(Joinq({"task", "show", "5", "--json"}).out);
+  EXPECT_EQ(task["time_limit_ms"], 9000);
+  EXPECT_EQ(task["soft_time_limit_ms"], 8000);
+  EXPECT_EQ(task["deadline_ms"], 60'000);
+  EXPECT_EQ(task["fresh_process"], true);
+  EXPECT_EQ(task["daemon"], true);
+  EXPECT_EQ(task["process"],
+            (json{{"host", "host"}, {"pid", 4711}, {"ended", false}, {"exit_code", nullptr}}));
+  EXPECT_THAT(Joinq({"task", "show", "5"}).out, HasSubstr("4711"));
 }
 
 TEST_F(CliTaskTest, TaskListTakesAsManyPagesAsItNeeds) {

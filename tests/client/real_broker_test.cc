@@ -157,5 +157,22 @@ TEST_F(RealBrokerTest, DoneAfterReleaseIsRefused) {
   EXPECT_THROW(task.done(), StaleLease);
 }
 
+TEST_F(RealBrokerTest, ADaemonLivesThroughARestartAndEndsWithItsClient) {
+  Client watcher(address_);
+  watcher.queue("q");
+  uint64_t before = 0, after = 0;
+  {
+    Client parent(address_);
+    const Queue queue = parent.open_queue("q");
+    const PutOptions daemon = {.result_ttl = 600s, .daemon = true};
+    before = queue.put("x", kForever, daemon);
+    Restart();
+    after = queue.put("y", kForever, daemon);
+    EXPECT_EQ(watcher.task_info(before).state, TaskState::ready);
+    EXPECT_TRUE(watcher.task_info(after).options.daemon);
+  }
+  for (uint64_t id : {before, after}) EXPECT_EQ(watcher.result(id, 20s).kind, FailureKind::cancelled);
+}
+
 }  // namespace
 }  // namespace joinq::test

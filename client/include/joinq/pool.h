@@ -31,8 +31,9 @@ struct Outcome {
   FailureKind kind = FailureKind::handler_error;  // the rest: unless succeeded
   std::string message;
   std::string detail;
-  uint32_t attempts = 0;  // deliveries that ended
-  std::string queue;      // Client::result only, as the next one
+  uint32_t attempts = 0;               // deliveries that ended
+  std::optional<ProcessInfo> process;  // of the last attempt, if that had its own
+  std::string queue;                   // Client::result only, as the next one
   std::string handler;
 
   void throw_if_failed() const;  // TaskFailed
@@ -67,6 +68,11 @@ struct PoolOptions {
   std::optional<TimePoint> eta = {};
   Millis ttl{0};
   int priority = 0;
+  Millis time_limit{0};
+  Millis soft_time_limit{0};
+  Millis deadline{0};
+  bool fresh_process = false;
+  bool daemon = false;
 };
 
 // The untyped part of AsyncResult.

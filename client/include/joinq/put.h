@@ -53,6 +53,28 @@ struct PutOptions {
   std::string request_id = {};
   // W3C trace context ("00-TRACE-SPAN-FLAGS"), sent as the header of that name; empty: none.
   std::string traceparent = {};
+  // How long one attempt may run on a worker: at the soft limit its handler is asked to
+  // end, at the other one its process is ended. Of these and the worker's own the shorter
+  // ones hold; 0: the worker's. The soft one must be the shorter.
+  Millis time_limit{0};
+  Millis soft_time_limit{0};
+  // By when it must have ended, from its put on: a ttl (which it excludes) until it is handed
+  // out; then its worker ends it, and it fails for good. 0: never.
+  Millis deadline{0};
+  bool fresh_process = false;  // in a process made for it alone; needs a handler
+  // Tied to this client: cancelled, and stopped where it runs, when the client ends, is
+  // killed or is out of the broker's reach for some seconds.
+  bool daemon = false;
+};
+
+// The process of a task with fresh_process.
+struct ProcessInfo {
+  std::string host;
+  uint32_t pid = 0;
+  bool ended = false;
+  // Once ended: its exit status (0: the handler returned; 1: it failed), or minus the number
+  // of the signal that ended it.
+  int exit_code = 0;
 };
 
 // What became of a put.

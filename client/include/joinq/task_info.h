@@ -63,7 +63,7 @@ struct TaskInfo {
   TaskState state = TaskState::ready;
   std::optional<Ending> ending;  // of an ended or dead task
   // As the put gave them, but for delay and eta (see `when`), headers, handler and the
-  // request id. 0 where the broker's default holds.
+  // request id; `daemon` says that it is tied to some client still. 0 where the broker's default holds.
   PutOptions options;
   // Delayed: due at; ready: since; leased: its end, unset when a session holds it; ended:
   // when the result goes; dead: since.
@@ -79,6 +79,7 @@ struct TaskInfo {
   std::string progress;              // the newest report of its holder
   std::string holder;                // the worker or client that holds the lease
   Lease lease;                       // all zero unless leased
+  std::optional<ProcessInfo> process;  // of the newest attempt, if that has or had its own
   std::optional<WorkEnd> work_end;   // of a cancel that waits; unset: not known
 };
 
