@@ -170,6 +170,20 @@ void Daemon::LogState() {
       link_->pending_completions());
 }
 
+void Daemon::AddStatus() {
+  auto& status = link_->AddStatus();
+  status.set_busy(pool_.busy_children());
+  status.set_children(pool_.ready_children());
+  status.set_buffered(static_cast<uint32_t>(pool_.in_hand() - pool_.busy_children()));
+  status.set_done_total(done_total_);
+  status.set_failed_total(failed_total_);
+  status.set_child_deaths_total(child_deaths_total_);
+  status.set_concurrency(size_.most());
+  status.set_concurrency_min(options_.autoscale_min > 0 ? size_.least() : 0);
+  status.set_processes(processes_);
+  status.set_trouble(OneLine(trouble_));
+}
+
 void Daemon::Beat() {
   uint32_t beat_ms;
   {
@@ -178,17 +192,7 @@ void Daemon::Beat() {
     link_->CheckWelcome();
     CheckTrouble();
     if (link_->connected()) {
-      auto& status = link_->AddStatus();
-      status.set_busy(pool_.busy_children());
-      status.set_children(pool_.ready_children());
-      status.set_buffered(static_cast<uint32_t>(pool_.in_hand() - pool_.busy_children()));
-      status.set_done_total(done_total_);
-      status.set_failed_total(failed_total_);
-      status.set_child_deaths_total(child_deaths_total_);
-      status.set_concurrency(size_.most());
-      status.set_concurrency_min(options_.autoscale_min > 0 ? size_.least() : 0);
-      status.set_processes(processes_);
-      status.set_trouble(OneLine(trouble_));
+      AddStatus();
       link_->Flush();
     }
   }

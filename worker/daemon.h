@@ -255,6 +255,8 @@ class Daemon : public LinkEvents {
   void OnSignal(int number);
   void LogState();
   void Beat();
+  // Goes with the next Flush of the link.
+  void AddStatus() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartDrain(const char* why);
   void Hurry(const char* why);
   // Ends the stream once nothing is left to report.

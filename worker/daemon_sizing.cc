@@ -128,8 +128,11 @@ void Daemon::StartFailed(uint32_t slot, const std::string& why) {
 void Daemon::OnStart(bool healthy, const std::string& why) {
   if (healthy) {
     respawn_.OnHealthy();
-    if (!trouble_.empty()) spdlog::info("children live again");
-    trouble_.clear();
+    if (!trouble_.empty()) {
+      spdlog::info("children live again");
+      trouble_.clear();
+      AddStatus();
+    }
     pool_.SetGrowing(true);
     return;
   }
@@ -140,6 +143,7 @@ void Daemon::OnStart(bool healthy, const std::string& why) {
                     RespawnPolicy::kTripAfter, why);
     trouble_ = absl::StrCat("children die at start: ", why);
     pool_.SetGrowing(false);
+    AddStatus();
     if (pool_.ready_children() == 0) Release(pool_.TakeWaiting());
   }
   holding_starts_ = true;
@@ -197,6 +201,7 @@ void Daemon::Resize(uint32_t most) {
   const uint32_t leaving = pool_.leaving_children();
   const uint32_t beyond = size_.Beyond(alive_);
   if (beyond > leaving) LetChildrenGo(beyond - leaving, false);
+  AddStatus();
   Dispatch();
 }
 

@@ -1,0 +1,235 @@
+// What a worker's pool costs beside the bare system calls, measured in turns in one run:
+//
+//   a task of 100 bytes through a child of the pool   against   a bare socketpair ping-pong
+//   a program per task (--exec)                       against   a bare fork + exec + wait
+//
+//   worker_bench [ROUNDS]
+#include <poll.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "worker/child/child_main.h"
+#include "worker/child/exec_handler.h"
+#include "worker/child/frames.h"
+#include "worker/process/child_channel.h"
+#include "worker/process/keeper.h"
+
+namespace joinq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kPingPongs = 20'000;
+constexpr int kPipelined = 200'000;
+constexpr int kDepth = 128;  // frames a child has at once when tasks are tiny
+constexpr int kPrograms = 300;
+enum Handler : uint16_t { kEcho, kTrue };
+
+[[noreturn]] void Die(const std::string& why) {
+  std::fprintf(stderr, "worker_bench: %s\n", why.c_str());
+  std::exit(1);
+}
+
+template <typename Act>
+double PerSecond(int count, Act act) {
+  const auto begin = Clock::now();
+  act();
+  return count / std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// The other end answers each 100 bytes with the same.
+class BareEcho {
+ public:
+  BareEcho() {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair_) != 0) Die("socketpair");
+    pid_ = fork();
+    if (pid_ != 0) {
+      close(pair_[1]);
+      return;
+    }
+    close(pair_[0]);
+    char buffer[100];
+    while (recv(pair_[1], buffer, sizeof buffer, MSG_WAITALL) == sizeof buffer) {
+      if (send(pair_[1], buffer, sizeof buffer, 0) != sizeof buffer) break;
+    }
+    _exit(0);
+  }
+  ~BareEcho() {
+    close(pair_[0]);
+    waitpid(pid_, nullptr, 0);
+  }
+  void PingPong() {
+    char buffer[100] = {};
+    if (send(pair_[0], buffer, sizeof buffer, 0) != sizeof buffer ||
+        recv(pair_[0], buffer, sizeof buffer, MSG_WAITALL) != sizeof buffer)
+      Die("the bare echo is gone");
+  }
+
+ private:
+  int pair_[2];
+  pid_t pid_;
+};
+
+// One child of a real pool.
+class PooledChild {
+ public:
+  explicit PooledChild(Zygote& zygote) : channel_(Spawn(zygote)) {
+    while (Take() != FrameType::kReady) {
+    }
+  }
+  void Send(Handler handler) {
+    TaskHeader header{};
+    header.handler = handler;
+    header.task_id = ++sent_;
+    EncodeTask(header, "", "", payload_, frame_);
+    channel_.Append(frame_);
+  }
+  void Flush() {
+    if (channel_.Send() == ChildChannel::Sent::kBroken) Die("the child is gone");
+  }
+  // Waits for the next frame.
+  FrameType Take() {
+    for (;;) {
+      std::string_view in = channel_.input();
+      ResultFrame frame;
+      const Parse parse = TakeResult(in, frame);
+      if (parse == Parse::kFrame) {
+        const FrameType type = frame.header.type;
+        if (type == FrameType::kResult && frame.header.verdict != ResultVerdict::kDone)
+          Die("a task failed: " + std::string(frame.message));
+        channel_.KeepInput(in);
+        return type;
+      }
+      if (parse == Parse::kMalformed) Die("a malformed frame");
+      bool end = false;
+      if (channel_.Receive(scratch_, sizeof scratch_, end)) continue;
+      if (end) Die("the child is gone");
+      pollfd polled{channel_.fd(), POLLIN, 0};
+      poll(&polled, 1, -1);
+    }
+  }
+
+ private:
+  static ChildChannel Spawn(Zygote& zygote) {
+    if (!zygote.Spawn(0, false).ok()) Die("the zygote is gone");
+    for (;;) {
+      pollfd polled{zygote.control_fd(), POLLIN, 0};
+      poll(&polled, 1, -1);
+      ZygoteReport report;
+      SpawnedChild spawned;
+      if (zygote.Receive(report, spawned) == Zygote::Next::kReport && report.type == ZygoteReport::kSpawned) {
+        auto channel = ChildChannel::Adopt(std::move(spawned));
+        if (channel.ok()) return *std::move(channel);
+        Die(std::string(channel.status().message()));
+      }
+    }
+  }
+
+  ChildChannel channel_;
+  const std::string payload_ = std::string(100, 'x');
+  std::string frame_;
+  uint64_t sent_ = 0;
+  char scratch_[256 << 10];
+};
+
+void BareProgram() {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    execl("/bin/true", "true", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  if (waitpid(pid, &status, 0) != pid || status != 0) Die("/bin/true failed");
+}
+
+int Main(int rounds) {
+  Registry& registry = Registry::Global();
+  registry.Add("echo", [](const TaskContext&, std::string_view payload) {
+    return HandlerResult{std::string(payload), ""};
+  });
+  auto exec = ParseExec("true='/bin/true'");
+  if (!exec.ok()) Die(std::string(exec.status().message()));
+  registry.Add("true", MakeExecHandler(*exec));
+  ZygoteProgram program;
+  program.load = [](const auto&) { return absl::OkStatus(); };
+  program.handler_names = [&registry] { return registry.names(); };
+  program.run_child = [&registry](const ChildPlace& place) { return RunChild(place, registry, {}); };
+  program.capture_output = true;
+  auto keeper = Keeper::Fork(program);
+  if (!keeper.ok()) Die(std::string(keeper.status().message()));
+  auto started = keeper->StartZygote();
+  if (!started.ok()) Die(std::string(started.status().message()));
+  for (uint16_t i = 0; i < started->handlers.size(); ++i) {
+    if (!started->zygote.NameHandler(i, i).ok()) Die("the zygote is gone");
+  }
+  BareEcho bare;
+  PooledChild child(started->zygote);
+
+  std::vector<double> bare_echo, pooled, pipelined, bare_program, exec_program;
+  for (int round = 0; round < rounds; ++round) {
+    bare_echo.push_back(PerSecond(kPingPongs, [&] {
+      for (int i = 0; i < kPingPongs; ++i) bare.PingPong();
+    }));
+    pooled.push_back(PerSecond(kPingPongs, [&] {
+      for (int i = 0; i < kPingPongs; ++i) {
+        child.Send(kEcho);
+        child.Flush();
+        child.Take();
+      }
+    }));
+    pipelined.push_back(PerSecond(kPipelined, [&] {
+      int sent = 0;
+      for (int done = 0; done < kPipelined; ++done) {
+        // Topped up when half of it is done, as the daemon does in batches.
+        if (sent - done <= kDepth / 2 && sent < kPipelined) {
+          while (sent < kPipelined && sent - done < kDepth) {
+            child.Send(kEcho);
+            ++sent;
+          }
+          child.Flush();
+        }
+        child.Take();
+      }
+    }));
+    bare_program.push_back(PerSecond(kPrograms, [&] {
+      for (int i = 0; i < kPrograms; ++i) BareProgram();
+    }));
+    exec_program.push_back(PerSecond(kPrograms, [&] {
+      for (int i = 0; i < kPrograms; ++i) {
+        child.Send(kTrue);
+        child.Flush();
+        child.Take();
+      }
+    }));
+  }
+  std::printf("medians of %d rounds, a second:\n", rounds);
+  std::printf("  bare ping-pong of 100 bytes  %10.0f\n", Median(bare_echo));
+  std::printf("  pooled, one at a time        %10.0f  (%.2f of it)\n", Median(pooled),
+              Median(pooled) / Median(bare_echo));
+  std::printf("  pooled, pipelined            %10.0f  (%.1f times)\n", Median(pipelined),
+              Median(pipelined) / Median(bare_echo));
+  std::printf("  bare fork + exec + wait      %10.0f\n", Median(bare_program));
+  std::printf("  --exec                       %10.0f  (%.2f of it)\n", Median(exec_program),
+              Median(exec_program) / Median(bare_program));
+  started->zygote.Stop();
+  keeper->Stop();
+  return 0;
+}
+
+}  // namespace
+}  // namespace joinq
+
+int main(int argc, char** argv) { return joinq::Main(argc > 1 ? std::max(1, std::atoi(argv[1])) : 5); }
