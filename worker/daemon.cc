@@ -157,19 +157,6 @@ void Daemon::OnSignal(int number) {
   }
 }
 
-void Daemon::LogState() {
-  absl::MutexLock lock(&mutex_);
-  spdlog::info(
-      "state: {} {}; children {} ready, {} busy, {} at most, {} processes; tasks {} in hand, {} waiting, {} "
-      "asked for (aim {}); mean "
-      "service "
-      "{:.1f} us; {} done, {} failed, {} child deaths; {} completions not acknowledged",
-      options_.name, link_->connected() ? "connected" : "not connected", pool_.ready_children(),
-      pool_.busy_children(), size_.most(), processes_, pool_.in_hand(), pool_.waiting(), pool_.outstanding(),
-      pool_.credit_target(), pool_.mean_service_us(), done_total_, failed_total_, child_deaths_total_,
-      link_->pending_completions());
-}
-
 void Daemon::AddStatus() {
   auto& status = link_->AddStatus();
   status.set_busy(pool_.busy_children());

@@ -254,6 +254,7 @@ class Daemon : public LinkEvents {
   void WaitSignal();
   void OnSignal(int number);
   void LogState();
+  std::string DescribeChild(const Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Beat();
   // Goes with the next Flush of the link.
   void AddStatus() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
