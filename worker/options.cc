@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/names.h"
+#include "worker/options_life.h"
 #include "worker/options_limits.h"
 #include "worker/options_pool.h"
 #include "worker/version.h"
@@ -30,8 +31,8 @@ struct Raw {
   std::vector<std::string> runners;
   double runner_start_timeout = 30;
   double drain_timeout = 30;
-  std::string pid_file;
   RawLimits limits;
+  RawLife life;
 };
 
 std::string HostName() {
@@ -115,9 +116,7 @@ void Declare(CLI::App& app, Raw& raw) {
       ->type_name("SECONDS")
       ->capture_default_str();
   DeclareLimits(app, raw.limits);
-  app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
-      ->envname("JOINQ_PID_FILE")
-      ->type_name("FILE");
+  DeclareLife(app, raw.life);
 }
 
 // CLI11's own reading of configuration files would put them before the environment.
@@ -136,6 +135,7 @@ void ReadConfig(CLI::App& app, const std::string& file) {
 }
 
 absl::Status Check(Raw raw, WorkerOptions& options) {
+  if (auto status = EnterWorkingDirectory(raw.life, options); !status.ok()) return status;
   auto broker = ParseNetAddress("--url", raw.url, kGrpcPort);
   if (!broker.ok()) return broker.status();
   options.broker = *std::move(broker);
@@ -179,8 +179,7 @@ absl::Status Check(Raw raw, WorkerOptions& options) {
   options.runner_start_timeout_ms = *start;
   options.modules = std::move(raw.modules);
   options.log_level = std::move(raw.log_level);
-  options.pid_file = std::move(raw.pid_file);
-  return absl::OkStatus();
+  return CheckLife(raw.life, options);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "worker/child/exec_handler.h"
 #include "worker/child/runner_spec.h"
 #include "worker/limits.h"
+#include "worker/process/environment.h"
 
 namespace joinq {
 
@@ -34,11 +35,13 @@ struct WorkerOptions {
   ChildLimits child_limits;
   uint32_t kill_grace_ms = 2000;
   TaskOutput task_output = TaskOutput::kLog;
-  std::string pid_file;
+  std::string pid_file;           // absolute
+  std::string working_directory;  // "": where it was started
+  ChildEnvironment environment;
 };
 
-// Fills `options`. Otherwise the exit status: 0 after --help and --version, 2
-// for bad input, with one line on standard error that names what and why.
+// Fills `options`, and enters the working directory. Otherwise the exit status: 0 after --help and --version,
+// 2 for bad input, with one line on standard error that names what and why.
 std::optional<int> ParseWorkerOptions(int argc, char** argv, WorkerOptions& options);
 
 }  // namespace joinq

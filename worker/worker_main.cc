@@ -92,6 +92,7 @@ ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
   };
   program.handler_names = [] { return Registry::Global().names(); };
   program.capture_output = options.task_output != TaskOutput::kInherit;
+  program.environment = options.environment;
   program.run_child = [&options, &runners](const ChildPlace& place) {
     if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());

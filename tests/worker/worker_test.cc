@@ -422,7 +422,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{{"--module", JOINQ_BUILD_DIR "/tests/crashing_module.so"},
                  "crashing_module.so: loading it died of signal 6"},
         BadInput{{"--config", "/no/such/file"}, "/no/such/file"},
-        BadInput{{"--pid-file", "/no/such/folder/pid"}, "--pid-file"}));
+        BadInput{{"--pid-file", "/no/such/folder/pid"}, "--pid-file"},
+        BadInput{{"--working-directory", "/no/such/folder"},
+                 "--working-directory: cannot enter /no/such/folder"},
+        BadInput{{"--working-directory", "/etc/passwd"}, "--working-directory"},
+        BadInput{{"--env", ""}, "--env"}, BadInput{{"--env", "=x"}, "--env"},
+        BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
+        BadInput{{"--env", "NOTIFY_SOCKET=/x"}, "--env: NOTIFY_SOCKET"}));
 
 }  // namespace
 }  // namespace joinq

@@ -10,12 +10,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <set>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "worker/process/keeper.h"
 #include "worker/process/offspring.h"
@@ -23,19 +19,6 @@
 
 namespace joinq {
 namespace {
-
-// The broker's secrets are none of the handlers' business, nor are the worker's own
-// options: a joinq run by a handler would take them for its own. Where the broker is
-// may be known.
-void DropOptions() {
-  std::vector<std::string> names;
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    const std::string_view text(*variable);
-    if (text.starts_with("JOINQ_") && !text.starts_with("JOINQ_URL="))
-      names.emplace_back(text.substr(0, text.find('=')));
-  }
-  for (const auto& name : names) unsetenv(name.c_str());
-}
 
 void ReadFromNothing() {
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -75,7 +58,7 @@ class KeeperServer {
     setpgid(0, 0);
     for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    DropOptions();
+    EnterChildEnvironment(program_.environment);
     ReadFromNothing();
     // Everything the caller left open ends here.
     if (control_.get() != 3 && dup3(control_.get(), 3, O_CLOEXEC) == 3) control_.Reset(3);

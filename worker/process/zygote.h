@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "worker/process/environment.h"
 #include "worker/process/status_page.h"
 #include "worker/process/unique_fd.h"
 #include "worker/process/zygote_messages.h"
@@ -44,6 +45,7 @@ struct ZygoteProgram {
   // The life of a child: returns its exit status.
   std::function<int(const ChildPlace& place)> run_child;
   bool capture_output = false;
+  ChildEnvironment environment;  // from before `load` on
 };
 
 // A child as the zygote hands it over.

@@ -1,0 +1,80 @@
+#include "worker/options_life.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/names.h"
+
+namespace joinq {
+namespace {
+
+std::string Absolute(const std::string& file) {
+  std::error_code error;
+  auto absolute = std::filesystem::absolute(file, error);
+  return file.empty() || error ? file : absolute.string();
+}
+
+absl::Status AddVariable(const std::string& text, ChildEnvironment& environment) {
+  const std::string name = text.substr(0, text.find('='));
+  if (name.empty()) return InvalidField("--env", absl::StrCat("\"", text, "\" is not NAME or NAME=VALUE"));
+  if (!MayReachChildren(name)) {
+    return InvalidField("--env", absl::StrCat(name, " is the worker's own and never reaches children"));
+  }
+  if (name.size() == text.size()) {
+    environment.keep.push_back(name);
+  } else {
+    environment.set.emplace_back(name, text.substr(name.size() + 1));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void DeclareLife(CLI::App& app, RawLife& raw) {
+  app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
+      ->envname("JOINQ_PID_FILE")
+      ->type_name("FILE");
+  app.add_option("--working-directory", raw.working_directory,
+                 "Change to DIR before anything is loaded: handlers run there, and paths of --module, --exec "
+                 "and --runner are relative to it")
+      ->envname("JOINQ_WORKING_DIRECTORY")
+      ->type_name("DIR");
+  app.add_flag(
+         "--clean-environment", raw.clean_environment,
+         "Handlers get only PATH, HOME, USER, LOGNAME, LANG, LC_*, TZ, TMPDIR and --env of the worker's "
+         "environment")
+      ->envname("JOINQ_CLEAN_ENVIRONMENT");
+  app.add_option("--env", raw.environment,
+                 "Handlers get this variable: with VALUE, or as the worker has it, which --clean-environment "
+                 "then keeps; repeatable (in the environment: one a line)")
+      ->envname("JOINQ_ENV")
+      ->type_name("NAME[=VALUE]")
+      ->expected(1)
+      ->take_all();
+}
+
+absl::Status EnterWorkingDirectory(const RawLife& raw, WorkerOptions& options) {
+  options.pid_file = Absolute(raw.pid_file);
+  options.working_directory = raw.working_directory;
+  if (raw.working_directory.empty() || chdir(raw.working_directory.c_str()) == 0) return absl::OkStatus();
+  return InvalidField("--working-directory",
+                      absl::StrCat("cannot enter ", raw.working_directory, ": ", strerror(errno)));
+}
+
+absl::Status CheckLife(const RawLife& raw, WorkerOptions& options) {
+  options.environment.clean = raw.clean_environment;
+  for (const auto& lines : raw.environment) {
+    for (const std::string& line : std::vector<std::string>(absl::StrSplit(lines, '\n'))) {
+      if (line.empty() && !lines.empty()) continue;  // of several lines
+      if (auto status = AddVariable(line, options.environment); !status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace joinq
