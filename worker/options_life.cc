@@ -33,12 +33,31 @@ absl::Status AddVariable(const std::string& text, ChildEnvironment& environment)
   return absl::OkStatus();
 }
 
+absl::Status CheckUser(const RawLife& raw, WorkerOptions& options) {
+  options.group = raw.group;
+  const size_t colon = raw.user.find(':');
+  options.user = raw.user.substr(0, colon);
+  if (colon == std::string::npos) return absl::OkStatus();
+  if (!raw.group.empty()) return InvalidField("--group", "--user names a group too; give one of them");
+  options.group = raw.user.substr(colon + 1);
+  if (options.user.empty() || options.group.empty())
+    return InvalidField("--user", absl::StrCat("\"", raw.user, "\" is not NAME or NAME:GROUP"));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void DeclareLife(CLI::App& app, RawLife& raw) {
   app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
       ->envname("JOINQ_PID_FILE")
       ->type_name("FILE");
+  app.add_option("--user", raw.user,
+                 "Become this user after --pid-file was written and before anything is loaded; for root only")
+      ->envname("JOINQ_USER")
+      ->type_name("NAME[:GROUP]");
+  app.add_option("--group", raw.group, "Become this group instead of the user's own; for root only")
+      ->envname("JOINQ_GROUP")
+      ->type_name("NAME");
   app.add_option("--working-directory", raw.working_directory,
                  "Change to DIR before anything is loaded: handlers run there, and paths of --module, --exec "
                  "and --runner are relative to it")
@@ -67,6 +86,7 @@ absl::Status EnterWorkingDirectory(const RawLife& raw, WorkerOptions& options) {
 }
 
 absl::Status CheckLife(const RawLife& raw, WorkerOptions& options) {
+  if (auto status = CheckUser(raw, options); !status.ok()) return status;
   options.environment.clean = raw.clean_environment;
   for (const auto& lines : raw.environment) {
     for (const std::string& line : std::vector<std::string>(absl::StrSplit(lines, '\n'))) {

@@ -13,6 +13,8 @@ namespace joinq {
 
 struct RawLife {
   std::string pid_file;
+  std::string user;
+  std::string group;
   std::string working_directory;
   bool clean_environment = false;
   std::vector<std::string> environment;

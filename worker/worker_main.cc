@@ -1,12 +1,13 @@
 // The start order of a worker, and its reverse. The zygote is forked before
 // anything could have started a thread.
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -21,8 +22,10 @@
 #include "worker/child/runner.h"
 #include "worker/daemon.h"
 #include "worker/options.h"
+#include "worker/pid_file.h"
 #include "worker/process/child_limits.h"
 #include "worker/process/keeper.h"
+#include "worker/user.h"
 
 namespace joinq {
 namespace {
@@ -32,34 +35,19 @@ int Refuse(const absl::Status& status) {
   return 2;
 }
 
-// Exists as long as the daemon runs.
-class PidFile {
- public:
-  explicit PidFile(std::string path) : path_(std::move(path)) {}
-  ~PidFile() {
-    if (written_) unlink(path_.c_str());
-  }
-  absl::Status Write() {
-    if (path_.empty()) return absl::OkStatus();
-    std::ofstream file(path_, std::ios::trunc);
-    file << getpid() << '\n';
-    file.close();
-    written_ = file.good();
-    if (!written_) return absl::InvalidArgumentError(absl::StrCat("--pid-file: cannot write ", path_));
-    return absl::OkStatus();
-  }
-
- private:
-  const std::string path_;
-  bool written_ = false;
-};
-
 // A child takes five descriptors. Children keep what this process began with: they are forked elsewhere.
 void OpenManyFiles() {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
+}
+
+// It was entered with the caller's rights.
+absl::Status CheckWorkingDirectory(const std::string& directory) {
+  if (directory.empty() || chdir(".") == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--working-directory: --user cannot enter ", directory, ": ", strerror(errno)));
 }
 
 using Runners = std::vector<std::shared_ptr<Runner>>;
@@ -111,6 +99,11 @@ int WorkerMain(int argc, char** argv) {
   WorkerOptions options;
   if (auto exit_status = ParseWorkerOptions(argc, argv, options)) return *exit_status;
   if (auto status = InitLog("joinq-worker", options.log_level); !status.ok()) return Refuse(status);
+  // The last that the caller's rights are good for.
+  PidFile pid_file(options.pid_file);
+  if (auto status = pid_file.Write(); !status.ok()) return Refuse(status);
+  if (auto status = BecomeUser(options.user, options.group); !status.ok()) return Refuse(status);
+  if (auto status = CheckWorkingDirectory(options.working_directory); !status.ok()) return Refuse(status);
   auto& registry = Registry::Global();
   AddBuiltinHandlers(registry);
   for (const auto& exec : options.execs) registry.Add(exec.name, MakeExecHandler(exec));
@@ -129,8 +122,6 @@ int WorkerMain(int argc, char** argv) {
         absl::StrCat("--time-limit, --soft-time-limit: no handler is named \"", handler,
                      "\"; this worker has: ", absl::StrJoin(handlers, ", "))));
   }
-  PidFile pid_file(options.pid_file);
-  if (auto status = pid_file.Write(); !status.ok()) return Refuse(status);
   signal(SIGPIPE, SIG_IGN);
   OpenManyFiles();
   return Daemon(options, *std::move(keeper), *std::move(zygote)).Run();

@@ -1,4 +1,7 @@
-// What handlers find around them: environment, working directory.
+// What handlers find around them: environment, working directory, user.
+#include <pwd.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -51,6 +54,72 @@ TEST_F(SurroundingsTest, VariablesCanBeSetBesideAnInheritedEnvironment) {
         {"JOINQ_ENV=SET=new\nMORE=more", "SET=old", "OTHER=x"});
   EXPECT_EQ(Variable("MORE"), "more");
   EXPECT_EQ(Run("shell", "").result(), "new x\n");
+}
+
+class UserTest : public SurroundingsTest {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  }
+  // Without the modules of other tests: the user may not be able to read them.
+  void StartAs(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"-u", broker_.address(), "-c", "1"});
+    worker_ = std::make_unique<WorkerProcess>(arguments);
+    ASSERT_TRUE(broker_.WaitConnected()) << worker_->Errors();
+  }
+};
+
+TEST_F(UserTest, TheWorkerAndItsChildrenBecomeThatUser) {
+  StartAs({"--user", "nobody", "--exec", "id=sh -c \"id -un; id -gn; id -G; echo $USER $LOGNAME\""});
+  const passwd* nobody = getpwnam("nobody");
+  ASSERT_NE(nobody, nullptr);
+  EXPECT_EQ(Run("id", "").result(),
+            "nobody\nnogroup\n" + std::to_string(nobody->pw_gid) + "\nnobody nobody\n");
+  std::ifstream status("/proc/" + std::to_string(worker_->pid()) + "/status");
+  const std::string text((std::istreambuf_iterator<char>(status)), {});
+  const std::string uid = std::to_string(nobody->pw_uid);
+  EXPECT_THAT(text, HasSubstr("Uid:\t" + uid + "\t" + uid + "\t" + uid)) << "of the daemon";
+}
+
+TEST_F(UserTest, AGroupCanBeNamedBesideIt) {
+  StartAs({"--user", "nobody:daemon", "--exec", "id=id -gn"});
+  EXPECT_EQ(Run("id", "").result(), "daemon\n");
+}
+
+TEST_F(UserTest, AGroupCanBeNamedWithoutIt) {
+  StartAs({"--group", "daemon", "--exec", "id=sh -c \"id -un; id -Gn\""});
+  EXPECT_EQ(Run("id", "").result(), "root\ndaemon\n");
+}
+
+TEST_F(UserTest, HandlersReadTheirOwnProcessButNotTheDaemons) {
+  StartAs({"--user", "nobody", "--exec", "own=cat /proc/self/environ", "--exec",
+           "daemons=sh -c \"cat /proc/$(cat)/environ\""});
+  EXPECT_THAT(Run("own", "").result(), HasSubstr("USER=nobody"));
+  EXPECT_THAT(Run("daemons", std::to_string(worker_->pid())).error().detail(),
+              HasSubstr("Permission denied"));
+}
+
+TEST_F(UserTest, APidFileThatCannotBeRemovedAnyMoreIsEmptied) {
+  const std::string file = dir_.path() + "/pid";
+  StartAs({"--user", "nobody", "--pid-file", file});
+  EXPECT_EQ(std::filesystem::file_size(file), std::to_string(worker_->pid()).size() + 1);
+  EXPECT_EQ(Stop(), 0);
+  EXPECT_EQ(std::filesystem::file_size(file), 0u);
+}
+
+TEST_F(UserTest, BadUsersAndPlacesTheyCannotReachAreRefusedByName) {
+  ExpectRefused({"--user", "no-such-user"}, "--user: no user is named \"no-such-user\"");
+  ExpectRefused({"--user", "54321"}, "--user: the system does not know user 54321");
+  ExpectRefused({"--user", "nobody:no-such-group"}, "--group: no group is named \"no-such-group\"");
+  ExpectRefused({"--user", "nobody", "--working-directory", dir_.path()}, "--working-directory");
+}
+
+TEST_F(UserTest, OnlyRootChangesTheUser) {
+  WorkerProcess worker(
+      {"--reuid", "65534", "--clear-groups", JOINQ_BUILD_DIR "/bin/joinq-worker", "--user", "daemon"}, {},
+      "/usr/bin/setpriv");
+  EXPECT_EQ(WEXITSTATUS(worker.WaitEnd()), 2);
+  EXPECT_THAT(worker.Errors(), HasSubstr("--user: only root can change it"));
 }
 
 TEST_F(SurroundingsTest, HandlersAndTheirFilesAreLookedForInTheWorkingDirectory) {

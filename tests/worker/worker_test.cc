@@ -426,8 +426,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{{"--working-directory", "/no/such/folder"},
                  "--working-directory: cannot enter /no/such/folder"},
         BadInput{{"--working-directory", "/etc/passwd"}, "--working-directory"},
-        BadInput{{"--env", ""}, "--env"}, BadInput{{"--env", "=x"}, "--env"},
-        BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
+        BadInput{{"--user", ":x"}, "--user"}, BadInput{{"--user", "x:"}, "--user"},
+        BadInput{{"--user", "x:y", "--group", "z"}, "--group"}, BadInput{{"--env", ""}, "--env"},
+        BadInput{{"--env", "=x"}, "--env"}, BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
         BadInput{{"--env", "NOTIFY_SOCKET=/x"}, "--env: NOTIFY_SOCKET"}));
 
 }  // namespace

@@ -59,6 +59,9 @@ class KeeperServer {
     for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     EnterChildEnvironment(program_.environment);
+    // A change of user takes a process's own files in /proc from it. The daemon stays
+    // like that, so that no handler reads its memory; handlers may want theirs.
+    prctl(PR_SET_DUMPABLE, 1);
     ReadFromNothing();
     // Everything the caller left open ends here.
     if (control_.get() != 3 && dup3(control_.get(), 3, O_CLOEXEC) == 3) control_.Reset(3);
