@@ -70,6 +70,8 @@ Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote
       deadline_timer_(io_),
       start_timer_(io_),
       window_timer_(io_),
+      watchdog_timer_(io_),
+      ready_file_(options.ready_file),
       respawn_(worker_id_),
       scratch_(kScratchBytes),
       oom_kills_(OomKills()),
@@ -97,6 +99,7 @@ int Daemon::Run() {
   if (options_.autoscale_min > 0) EndWindow();
   link_->Start();
   Beat();
+  KeepAlive();
   io_.run();
   // In reverse: no more deliveries, then no more children.
   link_->Stop();
@@ -143,6 +146,7 @@ void Daemon::OnSignal(int number) {
       return LogState();
     case SIGHUP:
       spdlog::info("HUP: loading modules anew");
+      TellReloading();
       return Reload();
     case SIGQUIT:
       return Hurry("QUIT");
@@ -178,11 +182,13 @@ void Daemon::Beat() {
     beat_ms = beat_ms_;
     link_->CheckWelcome();
     CheckTrouble();
+    LifeChanged();
     if (link_->connected()) {
       AddStatus();
       link_->Flush();
     }
   }
+  TellLife();
   beat_timer_.expires_after(milliseconds(beat_ms));
   beat_timer_.async_wait([this](boost::system::error_code error) {
     if (!error) Beat();
@@ -223,9 +229,11 @@ void Daemon::OnWelcome(const v1::WorkerWelcome& welcome) {
 
 void Daemon::OnBroken() {
   pool_.VoidCredit();
+  LifeChanged();
 }
 
 void Daemon::OnAcked() {
+  LifeChanged();
   CloseIfDone();
 }
 
@@ -244,6 +252,7 @@ void Daemon::StartDrain(const char* why) {
   absl::MutexLock lock(&mutex_);
   if (phase_ != Phase::kRunning) return;
   phase_ = Phase::kDraining;
+  LifeChanged();
   spdlog::info("{}: draining, {} tasks in hand", why, pool_.in_hand());
   pool_.SetPaused(true);
   pool_.VoidCredit();
@@ -277,6 +286,7 @@ void Daemon::Hurry(const char* why) {
   if (phase_ == Phase::kHurrying || phase_ == Phase::kClosing) return;
   spdlog::info("{}: stopping now, {} tasks go back", why, pool_.in_hand());
   phase_ = Phase::kHurrying;
+  LifeChanged();
   pool_.SetPaused(true);
   pool_.VoidCredit();
   link_->SetDraining();

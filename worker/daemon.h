@@ -36,6 +36,8 @@
 #include "worker/process/death.h"
 #include "worker/process/keeper.h"
 #include "worker/process/zygote.h"
+#include "worker/ready_file.h"
+#include "worker/service_manager.h"
 #include "worker/stopped_tasks.h"
 
 namespace joinq {
@@ -249,6 +251,18 @@ class Daemon : public LinkEvents {
   void KillAfterGrace(const ChildPtr& child);
   void After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act);
 
+  // What the world outside is told (daemon_life.cc).
+  // Why no task can be taken now, or "".
+  std::string Blocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Something may have changed that these depend on. Either thread.
+  void LifeChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string StatusLine() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Asio thread, as are those below.
+  void TellLife();
+  void TellReloading();
+  void EndReload();
+  void KeepAlive();
+
   // Life (Asio thread).
   void WatchSignals();
   void WaitSignal();
@@ -282,6 +296,11 @@ class Daemon : public LinkEvents {
   boost::asio::steady_timer deadline_timer_;  // of the drain, then of the hurry
   boost::asio::steady_timer start_timer_;     // no child is started before it
   boost::asio::steady_timer window_timer_;    // of autoscaling
+  boost::asio::steady_timer watchdog_timer_;
+  ServiceManager service_manager_;
+  ReadyFile ready_file_;
+  bool told_ready_ = false;
+  bool told_reloading_ = false;
   RespawnPolicy respawn_;
   std::vector<char> scratch_;
   uint64_t last_look_ns_ = 0;
@@ -326,6 +345,8 @@ class Daemon : public LinkEvents {
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kRunning;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // takes tasks, and has a child for them
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;
   uint64_t done_total_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failed_total_ ABSL_GUARDED_BY(mutex_) = 0;

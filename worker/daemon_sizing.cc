@@ -134,6 +134,7 @@ void Daemon::OnStart(bool healthy, const std::string& why) {
       AddStatus();
     }
     pool_.SetGrowing(true);
+    LifeChanged();
     return;
   }
   const auto delay = respawn_.OnFailure();
@@ -146,6 +147,7 @@ void Daemon::OnStart(bool healthy, const std::string& why) {
     AddStatus();
     if (pool_.ready_children() == 0) Release(pool_.TakeWaiting());
   }
+  LifeChanged();
   holding_starts_ = true;
   start_timer_.expires_after(delay);
   start_timer_.async_wait([this](boost::system::error_code error) {

@@ -25,6 +25,8 @@ void Daemon::LogState() {
       pool_.busy_children(), size_.most(), processes_, pool_.in_hand(), pool_.waiting(), pool_.outstanding(),
       pool_.credit_target(), pool_.mean_service_us(), done_total_, failed_total_, child_deaths_total_,
       link_->pending_completions());
+  if (const std::string blocked = Blocked(); !blocked.empty())
+    spdlog::info("state: takes no tasks: {}", blocked);
   for (const auto& child : children_) {
     if (child) spdlog::info("state: {}", DescribeChild(*child));
   }

@@ -113,6 +113,7 @@ void Daemon::Dispatch() {
   if (link_->connected() && link_->pending_completions() < kPendingFactor * options_.prefetch_max) {
     link_->AddCredit(pool_.TakeCredit());
   }
+  LifeChanged();
 }
 
 void Daemon::SendTo(const ChildPtr& child) {

@@ -65,6 +65,7 @@ void Daemon::OnKeeperGone() {
   spdlog::error("the keeper of the zygotes died; giving all tasks back");
   exit_status_ = 1;
   phase_ = Phase::kHurrying;
+  LifeChanged();
   pool_.SetPaused(true);
   link_->SetDraining();
   BuryAll(nullptr);
@@ -116,6 +117,7 @@ void Daemon::OnZygoteGone(const BroodPtr& brood) {
   LetGo(brood);
   if (newest && phase_ == Phase::kRunning) OnStart(false, "the zygote died");
   if (!taking()) Release(pool_.TakeWaiting());
+  LifeChanged();
   WantChildren();
   link_->Flush();
   CloseIfDone();
@@ -170,8 +172,8 @@ void Daemon::EndLoading(const absl::Status& error) {
   reloading_ = false;
   spdlog::error("{}{}", std::string(error.message()),
                 brood_ ? "; nothing was reloaded, the worker goes on as it is" : "");
-  if (std::exchange(reload_again_, false)) return Reload();
-  if (brood_) return;
+  EndReload();
+  if (reloading_ || brood_) return;
   OnStart(false, std::string(error.message()));
   WantChildren();
   link_->Flush();
@@ -206,7 +208,7 @@ void Daemon::Serve(const BroodPtr& brood) {
   Dispatch();
   WantChildren();
   link_->Flush();
-  if (std::exchange(reload_again_, false)) Reload();
+  EndReload();
 }
 
 bool Daemon::NameHandlers(Brood& brood, const std::vector<std::string>& names) {

@@ -36,6 +36,7 @@ struct WorkerOptions {
   uint32_t kill_grace_ms = 2000;
   TaskOutput task_output = TaskOutput::kLog;
   std::string pid_file;           // absolute
+  std::string ready_file;         // likewise
   std::string user;               // "": who started it
   std::string group;              // "": the user's own
   std::string working_directory;  // "": where it was started

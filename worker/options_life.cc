@@ -51,6 +51,12 @@ void DeclareLife(CLI::App& app, RawLife& raw) {
   app.add_option("--pid-file", raw.pid_file, "Write the process id to FILE while running")
       ->envname("JOINQ_PID_FILE")
       ->type_name("FILE");
+  app.add_option(
+         "--ready-file", raw.ready_file,
+         "FILE exists exactly while tasks are taken: the broker is connected, a child is ready, and the "
+         "worker is neither paused nor draining")
+      ->envname("JOINQ_READY_FILE")
+      ->type_name("FILE");
   app.add_option("--user", raw.user,
                  "Become this user after --pid-file was written and before anything is loaded; for root only")
       ->envname("JOINQ_USER")
@@ -79,6 +85,7 @@ void DeclareLife(CLI::App& app, RawLife& raw) {
 
 absl::Status EnterWorkingDirectory(const RawLife& raw, WorkerOptions& options) {
   options.pid_file = Absolute(raw.pid_file);
+  options.ready_file = Absolute(raw.ready_file);
   options.working_directory = raw.working_directory;
   if (raw.working_directory.empty() || chdir(raw.working_directory.c_str()) == 0) return absl::OkStatus();
   return InvalidField("--working-directory",

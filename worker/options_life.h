@@ -13,6 +13,7 @@ namespace joinq {
 
 struct RawLife {
   std::string pid_file;
+  std::string ready_file;
   std::string user;
   std::string group;
   std::string working_directory;

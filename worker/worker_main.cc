@@ -25,6 +25,7 @@
 #include "worker/pid_file.h"
 #include "worker/process/child_limits.h"
 #include "worker/process/keeper.h"
+#include "worker/ready_file.h"
 #include "worker/user.h"
 
 namespace joinq {
@@ -104,6 +105,7 @@ int WorkerMain(int argc, char** argv) {
   if (auto status = pid_file.Write(); !status.ok()) return Refuse(status);
   if (auto status = BecomeUser(options.user, options.group); !status.ok()) return Refuse(status);
   if (auto status = CheckWorkingDirectory(options.working_directory); !status.ok()) return Refuse(status);
+  if (auto status = ReadyFile(options.ready_file).Clear(); !status.ok()) return Refuse(status);
   auto& registry = Registry::Global();
   AddBuiltinHandlers(registry);
   for (const auto& exec : options.execs) registry.Add(exec.name, MakeExecHandler(exec));

@@ -267,6 +267,13 @@ void FakeBroker::AskToDrain() {
   if (stream_ != nullptr) stream_->Write(response);
 }
 
+void FakeBroker::SetPaused(bool paused) {
+  absl::MutexLock lock(&mutex_);
+  v1::WorkResponse response;
+  response.set_action(paused ? v1::WORKER_ACTION_PAUSE : v1::WORKER_ACTION_RESUME);
+  if (stream_ != nullptr) stream_->Write(response);
+}
+
 void FakeBroker::Resize(uint32_t children) {
   absl::MutexLock lock(&mutex_);
   v1::WorkResponse response;

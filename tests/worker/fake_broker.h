@@ -53,6 +53,7 @@ class FakeBroker final : public v1::WorkerService::Service {
   std::optional<v1::TaskLogAnswer> AskLog(uint64_t task_id, absl::Duration timeout = absl::Seconds(20));
   void AskToDrain();
   void Resize(uint32_t children);
+  void SetPaused(bool paused);
   void SetAck(bool ack);        // whether completions are acknowledged
   void SetAccept(bool accept);  // whether new streams are served
   void SetEpoch(uint64_t epoch);

@@ -112,6 +112,7 @@ TEST_F(UserTest, BadUsersAndPlacesTheyCannotReachAreRefusedByName) {
   ExpectRefused({"--user", "54321"}, "--user: the system does not know user 54321");
   ExpectRefused({"--user", "nobody:no-such-group"}, "--group: no group is named \"no-such-group\"");
   ExpectRefused({"--user", "nobody", "--working-directory", dir_.path()}, "--working-directory");
+  ExpectRefused({"--user", "nobody", "--ready-file", dir_.path() + "/ready"}, "--ready-file");
 }
 
 TEST_F(UserTest, OnlyRootChangesTheUser) {

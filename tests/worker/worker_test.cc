@@ -426,6 +426,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{{"--working-directory", "/no/such/folder"},
                  "--working-directory: cannot enter /no/such/folder"},
         BadInput{{"--working-directory", "/etc/passwd"}, "--working-directory"},
+        BadInput{{"--ready-file", "/no/such/folder/ready"},
+                 "--ready-file: cannot make /no/such/folder/ready"},
         BadInput{{"--user", ":x"}, "--user"}, BadInput{{"--user", "x:"}, "--user"},
         BadInput{{"--user", "x:y", "--group", "z"}, "--group"}, BadInput{{"--env", ""}, "--env"},
         BadInput{{"--env", "=x"}, "--env"}, BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
