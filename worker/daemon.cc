@@ -71,6 +71,7 @@ Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote
       start_timer_(io_),
       window_timer_(io_),
       watchdog_timer_(io_),
+      burst_timer_(io_),
       ready_file_(options.ready_file),
       respawn_(worker_id_),
       scratch_(kScratchBytes),

@@ -50,7 +50,8 @@ class Daemon : public LinkEvents {
   Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote);
   ~Daemon() override;
 
-  // Serves until told to stop; returns the exit status: 0, or 1 if the keeper died.
+  // Serves until told to stop; returns the exit status: 0, or 1 if the keeper died or a
+  // burst could take no tasks.
   int Run();
 
  private:
@@ -251,17 +252,20 @@ class Daemon : public LinkEvents {
   void KillAfterGrace(const ChildPtr& child);
   void After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act);
 
-  // What the world outside is told (daemon_life.cc).
+  // What the world outside is told, and the end of a burst (daemon_life.cc).
   // Why no task can be taken now, or "".
   std::string Blocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Something may have changed that these depend on. Either thread.
   void LifeChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckBurst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string StatusLine() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Asio thread, as are those below.
   void TellLife();
   void TellReloading();
   void EndReload();
   void KeepAlive();
+  void ArmBurst();
+  void EndBurst();
 
   // Life (Asio thread).
   void WatchSignals();
@@ -297,6 +301,7 @@ class Daemon : public LinkEvents {
   boost::asio::steady_timer start_timer_;     // no child is started before it
   boost::asio::steady_timer window_timer_;    // of autoscaling
   boost::asio::steady_timer watchdog_timer_;
+  boost::asio::steady_timer burst_timer_;
   ServiceManager service_manager_;
   ReadyFile ready_file_;
   bool told_ready_ = false;
@@ -347,6 +352,10 @@ class Daemon : public LinkEvents {
   bool said_serving_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // takes tasks, and has a child for them
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of a burst: what it is seen to do, and waits for the end of.
+  enum class Burst : uint8_t { kBusy, kIdle, kBlocked };
+  Burst burst_ ABSL_GUARDED_BY(mutex_) = Burst::kBusy;
+  bool burst_posted_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t beat_ms_ ABSL_GUARDED_BY(mutex_) = 1000;
   uint64_t done_total_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failed_total_ ABSL_GUARDED_BY(mutex_) = 0;

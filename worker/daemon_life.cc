@@ -1,5 +1,5 @@
 // What the world outside is told of the worker's life: the ready file, the service
-// manager.
+// manager. And the end of a burst.
 #include <boost/asio/post.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +24,7 @@ void Daemon::LifeChanged() {
     stopping_ = stopping;
     boost::asio::post(io_, [this] { TellLife(); });
   }
+  if (options_.burst) CheckBurst();
 }
 
 void Daemon::TellLife() {
@@ -75,6 +76,45 @@ void Daemon::KeepAlive() {
   watchdog_timer_.async_wait([this](boost::system::error_code error) {
     if (!error) KeepAlive();
   });
+}
+
+void Daemon::CheckBurst() {
+  Burst burst = Burst::kBusy;
+  if (pool_.in_hand() == 0 && !Blocked().empty()) {
+    burst = Burst::kBlocked;
+  } else if (pool_.in_hand() == 0 && pool_.outstanding() > 0 && link_->pending_completions() == 0) {
+    burst = Burst::kIdle;
+  }
+  if (burst == burst_) return;
+  burst_ = burst;
+  if (std::exchange(burst_posted_, true)) return;
+  boost::asio::post(io_, [this] { ArmBurst(); });
+}
+
+void Daemon::ArmBurst() {
+  absl::MutexLock lock(&mutex_);
+  burst_posted_ = false;
+  burst_timer_.cancel();
+  if (burst_ == Burst::kBusy) return;
+  burst_timer_.expires_after(
+      std::chrono::milliseconds(burst_ == Burst::kIdle ? options_.burst_idle_ms : options_.burst_wait_ms));
+  burst_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) EndBurst();
+  });
+}
+
+void Daemon::EndBurst() {
+  {
+    absl::MutexLock lock(&mutex_);
+    // It may have changed just now: then the timer is set anew.
+    if (burst_posted_ || burst_ == Burst::kBusy || phase_ != Phase::kRunning) return;
+    if (burst_ == Burst::kBlocked) {
+      spdlog::error("--burst: no task could be taken for {} s: {}", options_.burst_wait_ms / 1000.0,
+                    Blocked());
+      exit_status_ = 1;
+    }
+  }
+  StartDrain("burst");
 }
 
 }  // namespace joinq

@@ -35,8 +35,11 @@ struct WorkerOptions {
   ChildLimits child_limits;
   uint32_t kill_grace_ms = 2000;
   TaskOutput task_output = TaskOutput::kLog;
-  std::string pid_file;           // absolute
-  std::string ready_file;         // likewise
+  std::string pid_file;    // absolute
+  std::string ready_file;  // likewise
+  bool burst = false;
+  uint32_t burst_idle_ms = 1000;
+  uint32_t burst_wait_ms = 30'000;
   std::string user;               // "": who started it
   std::string group;              // "": the user's own
   std::string working_directory;  // "": where it was started

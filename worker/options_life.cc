@@ -57,6 +57,21 @@ void DeclareLife(CLI::App& app, RawLife& raw) {
          "worker is neither paused nor draining")
       ->envname("JOINQ_READY_FILE")
       ->type_name("FILE");
+  app.add_flag("--burst", raw.burst,
+               "End with status 0 when the queues have had nothing more for --burst-idle seconds; tasks that "
+               "wait for a delay or run elsewhere do not count")
+      ->envname("JOINQ_BURST");
+  app.add_option("--burst-idle", raw.burst_idle, "Seconds without a task after which --burst ends")
+      ->envname("JOINQ_BURST_IDLE")
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_option(
+         "--burst-wait", raw.burst_wait,
+         "Seconds after which --burst ends with status 1 if no task could be taken meanwhile: no broker, "
+         "children that die at start, paused")
+      ->envname("JOINQ_BURST_WAIT")
+      ->type_name("SECONDS")
+      ->capture_default_str();
   app.add_option("--user", raw.user,
                  "Become this user after --pid-file was written and before anything is loaded; for root only")
       ->envname("JOINQ_USER")
@@ -94,6 +109,15 @@ absl::Status EnterWorkingDirectory(const RawLife& raw, WorkerOptions& options) {
 
 absl::Status CheckLife(const RawLife& raw, WorkerOptions& options) {
   if (auto status = CheckUser(raw, options); !status.ok()) return status;
+  options.burst = raw.burst;
+  auto idle = SecondsToMs("--burst-idle", raw.burst_idle);
+  if (!idle.ok()) return idle.status();
+  if (*idle == 0)
+    return InvalidField("--burst-idle", "must be more than 0 seconds: tasks take a moment to come");
+  options.burst_idle_ms = *idle;
+  auto wait = SecondsToMs("--burst-wait", raw.burst_wait);
+  if (!wait.ok()) return wait.status();
+  options.burst_wait_ms = *wait;
   options.environment.clean = raw.clean_environment;
   for (const auto& lines : raw.environment) {
     for (const std::string& line : std::vector<std::string>(absl::StrSplit(lines, '\n'))) {

@@ -19,6 +19,9 @@ struct RawLife {
   std::string working_directory;
   bool clean_environment = false;
   std::vector<std::string> environment;
+  bool burst = false;
+  double burst_idle = 1;
+  double burst_wait = 30;
 };
 
 void DeclareLife(CLI::App& app, RawLife& raw);

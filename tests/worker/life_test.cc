@@ -1,4 +1,4 @@
-// What the world outside sees of a worker's life: the ready file, the service
+// What the world outside sees of a worker's life: bursts, the ready file, the service
 // manager, the state in the log.
 #include <filesystem>
 #include <fstream>
@@ -14,6 +14,63 @@ using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+class BurstTest : public WorkerTest {
+ protected:
+  // It may have ended before anybody looks.
+  void StartBurst(std::vector<std::string> more) {
+    more.push_back("--burst");
+    worker_ = std::make_unique<WorkerProcess>(Arguments(std::move(more)));
+  }
+};
+
+TEST_F(BurstTest, EndsWhenItsQueuesHaveNothingMore) {
+  broker_.PutMany("joinq.noop", "x", 500);
+  broker_.Put("sleep_ms", "[300]");
+  broker_.Put("fail", "[\"no\"]");
+  StartBurst({"--burst-idle", "0.2"});
+  EXPECT_EQ(worker_->WaitEnd(), 0) << worker_->Errors();
+  EXPECT_EQ(broker_.Snapshot().completed, 502u);
+  EXPECT_TRUE(broker_.Snapshot().ended_in_order);
+}
+
+TEST_F(BurstTest, EndsWhenThereIsNothingAtAll) {
+  StartBurst({"--burst-idle", "0.2"});
+  EXPECT_EQ(worker_->WaitEnd(), 0) << worker_->Errors();
+}
+
+TEST_F(BurstTest, WaitsForARunningTaskOfAnyLength) {
+  const auto id = broker_.Put("sleep_ms", "[1500]");
+  StartBurst({"--burst-idle", "0.1", "--burst-wait", "0.1"});
+  EXPECT_EQ(worker_->WaitEnd(), 0) << worker_->Errors();
+  EXPECT_EQ(broker_.Wait(id)->verdict(), v1::Completion::DONE);
+}
+
+TEST_F(BurstTest, WaitsUntilItsResultsAreAcknowledged) {
+  broker_.SetAck(false);
+  const auto id = broker_.Put("add", "[1, 2]");
+  StartBurst({"--burst-idle", "0.2"});
+  ASSERT_TRUE(broker_.Wait(id));
+  const int statuses = broker_.Snapshot().statuses;
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().statuses >= statuses + 2; })) << "it lives on";
+  broker_.SetAck(true);
+  EXPECT_EQ(worker_->WaitEnd(), 0) << worker_->Errors();
+}
+
+TEST_F(BurstTest, EndsWithStatus1WithoutABroker) {
+  WorkerProcess worker({"-u", "127.0.0.1:1", "-c", "1", "--burst", "--burst-wait", "0.3"});
+  EXPECT_EQ(WEXITSTATUS(worker.WaitEnd()), 1);
+  EXPECT_THAT(
+      worker.Errors(),
+      HasSubstr("--burst: no task could be taken for 0.3 s: the broker at 127.0.0.1:1 is not reached"));
+}
+
+TEST_F(BurstTest, EndsWithStatus1WhenChildrenDieAtStart) {
+  WorkerProcess worker({"-u", broker_.address(), "-c", "1", "--module",
+                        JOINQ_BUILD_DIR "/tests/stillborn_module.so", "--burst", "--burst-wait", "0.5"});
+  EXPECT_EQ(WEXITSTATUS(worker.WaitEnd()), 1);
+  EXPECT_THAT(worker.Errors(), HasSubstr("--burst: no task could be taken for 0.5 s: children die at start"));
+}
 
 class ReadyFileTest : public WorkerTest {
  protected:
@@ -39,6 +96,14 @@ TEST_F(ReadyFileTest, ExistsWhileTasksAreTaken) {
   EXPECT_TRUE(WaitReady(false)) << "draining";
   EXPECT_TRUE(broker_.Wait(id));
   EXPECT_EQ(worker_->WaitEnd(), 0);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+}
+
+TEST_F(ReadyFileTest, IsNotThereWithoutABrokerNorLeftOver) {
+  std::ofstream(file_).close();
+  WorkerProcess lonely(
+      {"-u", "127.0.0.1:1", "-c", "1", "--ready-file", file_, "--burst", "--burst-wait", "0.2"});
+  EXPECT_EQ(WEXITSTATUS(lonely.WaitEnd()), 1);
   EXPECT_FALSE(std::filesystem::exists(file_));
 }
 

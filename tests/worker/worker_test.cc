@@ -428,9 +428,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{{"--working-directory", "/etc/passwd"}, "--working-directory"},
         BadInput{{"--ready-file", "/no/such/folder/ready"},
                  "--ready-file: cannot make /no/such/folder/ready"},
-        BadInput{{"--user", ":x"}, "--user"}, BadInput{{"--user", "x:"}, "--user"},
-        BadInput{{"--user", "x:y", "--group", "z"}, "--group"}, BadInput{{"--env", ""}, "--env"},
-        BadInput{{"--env", "=x"}, "--env"}, BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
+        BadInput{{"--burst-idle", "-1"}, "--burst-idle"}, BadInput{{"--burst-idle", "0"}, "--burst-idle"},
+        BadInput{{"--burst-wait", "nan"}, "--burst-wait"}, BadInput{{"--user", ":x"}, "--user"},
+        BadInput{{"--user", "x:"}, "--user"}, BadInput{{"--user", "x:y", "--group", "z"}, "--group"},
+        BadInput{{"--env", ""}, "--env"}, BadInput{{"--env", "=x"}, "--env"},
+        BadInput{{"--env", "JOINQ_TOKEN"}, "--env: JOINQ_TOKEN"},
         BadInput{{"--env", "NOTIFY_SOCKET=/x"}, "--env: NOTIFY_SOCKET"}));
 
 }  // namespace
