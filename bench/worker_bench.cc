@@ -156,6 +156,7 @@ void BareProgram() {
 }
 
 int Main(int rounds) {
+  BareEcho bare;  // first: it would keep the sockets of what comes before it open
   Registry& registry = Registry::Global();
   registry.Add("echo", [](const TaskContext&, std::string_view payload) {
     return HandlerResult{std::string(payload), ""};
@@ -175,7 +176,6 @@ int Main(int rounds) {
   for (uint16_t i = 0; i < started->handlers.size(); ++i) {
     if (!started->zygote.NameHandler(i, i).ok()) Die("the zygote is gone");
   }
-  BareEcho bare;
   PooledChild child(started->zygote);
 
   std::vector<double> bare_echo, pooled, pipelined, bare_program, exec_program;
@@ -232,4 +232,6 @@ int Main(int rounds) {
 }  // namespace
 }  // namespace joinq
 
-int main(int argc, char** argv) { return joinq::Main(argc > 1 ? std::max(1, std::atoi(argv[1])) : 5); }
+int main(int argc, char** argv) {
+  return joinq::Main(argc > 1 ? std::max(1, std::atoi(argv[1])) : 5);
+}

@@ -166,7 +166,7 @@ void Daemon::AddStatus() {
   auto& status = link_->AddStatus();
   status.set_busy(pool_.busy_children());
   status.set_children(pool_.ready_children());
-  status.set_buffered(static_cast<uint32_t>(pool_.in_hand() - pool_.busy_children()));
+  status.set_buffered(static_cast<uint32_t>(pool_.buffered()));
   status.set_done_total(done_total_);
   status.set_failed_total(failed_total_);
   status.set_child_deaths_total(child_deaths_total_);

@@ -137,8 +137,11 @@ TEST_F(PoolTest, ATaskWithAChildOfItsOwnTakesNobodysPlace) {
   EXPECT_FALSE(pool.NextApart(own).has_value());
   EXPECT_EQ(pool.busy_children(), 0u);
   EXPECT_EQ(pool.in_hand(), 1u);
+  EXPECT_EQ(pool.buffered(), 0u);
   Add(pool, 2);
+  EXPECT_EQ(pool.buffered(), 1u);
   EXPECT_THAT(Dispatch(pool), SizeIs(1));
+  EXPECT_EQ(pool.buffered(), 0u);
   // It died before it began: the task waits for another one.
   EXPECT_FALSE(pool.ChildDied(own, 0).has_value());
   EXPECT_EQ(pool.waiting(), 0u);

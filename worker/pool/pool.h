@@ -159,6 +159,8 @@ class Pool {
   size_t waiting() const { return waiting_.size(); }
   size_t waiting_apart() const { return waiting_apart_.size(); }
   size_t in_hand() const { return in_hand_; }
+  // In hand and not yet with a child, or behind what that runs.
+  size_t buffered() const { return in_hand_ - busy_ - (apart_ - waiting_apart_.size()); }
   uint32_t ready_children() const { return ready_; }
   // Retired and not dead.
   uint32_t leaving_children() const { return leaving_; }

@@ -75,12 +75,12 @@ struct TaskInfo {
   std::optional<FailureKind> error;  // of the last attempt, if that failed; the next two likewise
   std::string error_message;
   std::string error_detail;
-  std::vector<TaskAttempt> history;  // the newest 10, oldest first
-  std::string progress;              // the newest report of its holder
-  std::string holder;                // the worker or client that holds the lease
-  Lease lease;                       // all zero unless leased
+  std::vector<TaskAttempt> history;    // the newest 10, oldest first
+  std::string progress;                // the newest report of its holder
+  std::string holder;                  // the worker or client that holds the lease
+  Lease lease;                         // all zero unless leased
   std::optional<ProcessInfo> process;  // of the newest attempt, if that has or had its own
-  std::optional<WorkEnd> work_end;   // of a cancel that waits; unset: not known
+  std::optional<WorkEnd> work_end;     // of a cancel that waits; unset: not known
 };
 
 // The end of what a task wrote to stdout and stderr.
