@@ -108,9 +108,7 @@ Time Broker::Tick() {
     }
   }
   timers_.Prune([this](const Timer& each) { return Means(each); });
-  std::vector<Queue*> touched;
-  CancelBound(&touched);
-  for (Queue* queue : touched) Dispatch(queue);
+  if (!ended_sessions_.empty()) CancelBound();
   RunSweeps();
   return sweeps_.empty() && ended_sessions_.empty() ? timers_.next() : now_;
 }

@@ -265,6 +265,7 @@ class Broker {
   void Unbind(Task* task);
   void EndBoundTo(uint64_t session);
   void CancelBound(std::vector<Queue*>* touched);
+  void CancelBound();
 
   // producers (broker_producers.cc)
   void Detach(Producer* producer);

@@ -10,7 +10,6 @@ namespace joinq::core {
 // Puts that are repeated after a restart may come before the session's stream does: it has
 // the same time as those that are known to have been open.
 absl::Status Broker::MayBind(const PutSpec& spec) {
-  if (spec.session_id == 0) return absl::OkStatus();
   auto it = sessions_.find(spec.session_id);
   if (it != sessions_.end() && it->second->kind == SessionKind::kClient) return absl::OkStatus();
   if (it == sessions_.end() && now_ < sessions_return_until_ &&
@@ -32,7 +31,6 @@ void Broker::Bind(Task* task, uint64_t session) {
 }
 
 void Broker::Unbind(Task* task) {
-  if (!task->bound) return;
   task->bound = false;
   bound_.Remove(task->id);
 }
@@ -61,6 +59,12 @@ void Broker::CancelBound(std::vector<Queue*>* touched) {
     Cancel(task, /*terminate=*/false);
     --cancels_left_;
   }
+}
+
+void Broker::CancelBound() {
+  std::vector<Queue*> touched;
+  CancelBound(&touched);
+  for (Queue* queue : touched) Dispatch(queue);
 }
 
 }  // namespace joinq::core

@@ -13,6 +13,14 @@ namespace {
 // How it is to be run, and until when.
 absl::Status CheckRun(const PutSpec& spec) {
   const TaskPolicy& policy = spec.policy;
+  const std::pair<const char*, uint32_t> durations[] = {
+      {"options.deadline_ms", spec.deadline_ms},
+      {"options.time_limit_ms", policy.time_limit_ms},
+      {"options.soft_time_limit_ms", policy.soft_time_limit_ms}};
+  for (const auto& [field, value] : durations) {
+    if (value > kDurationMsMax)
+      return InvalidField(field, absl::StrCat("is ", value, "; at most ", kDurationMsMax, " is allowed"));
+  }
   if (policy.time_limit_ms != 0 && policy.soft_time_limit_ms >= policy.time_limit_ms) {
     return InvalidField("options.soft_time_limit_ms",
                         absl::StrCat("is ", policy.soft_time_limit_ms,
@@ -40,16 +48,16 @@ absl::Status Broker::CheckSpec(const Queue& queue, const PutSpec& spec) const {
       {"options.retry_delay_max_ms", spec.policy.retry_delay_max_ms},
       {"options.result_ttl_ms", spec.policy.result_ttl_ms},
       {"options.ttl_ms", spec.ttl_ms},
-      {"options.deadline_ms", spec.deadline_ms},
-      {"options.time_limit_ms", spec.policy.time_limit_ms},
-      {"options.soft_time_limit_ms", spec.policy.soft_time_limit_ms},
       {"options.unique_ms", spec.unique_ms},
       {"timeout_ms", spec.timeout_ms}};
   for (const auto& [field, value] : durations) {
     if (value > kDurationMsMax)
       return InvalidField(field, absl::StrCat("is ", value, "; at most ", kDurationMsMax, " is allowed"));
   }
-  if (absl::Status bad = CheckRun(spec); !bad.ok()) return bad;
+  const TaskPolicy& policy = spec.policy;
+  if ((policy.time_limit_ms | policy.soft_time_limit_ms | spec.deadline_ms) != 0 || policy.fresh_process) {
+    if (absl::Status bad = CheckRun(spec); !bad.ok()) return bad;
+  }
   const std::pair<const char*, uint32_t> counts[] = {{"options.max_attempts", spec.policy.max_attempts},
                                                      {"options.max_crashes", spec.policy.max_crashes}};
   for (const auto& [field, value] : counts) {
@@ -260,7 +268,7 @@ void Broker::Put(CallerId caller, const PutSpec& spec, std::vector<NewTask> task
   const bool all_exist = existing == tasks.size();  // then nothing is put, whatever the queue's state
   if (!all_exist) {
     absl::Status no = MayPut(*queue, waiter.bytes, tasks.size());
-    if (no.ok()) no = MayBind(spec);
+    if (no.ok() && spec.session_id != 0) no = MayBind(spec);
     if (!no.ok()) return Answer(std::move(waiter), no);
   }
   waiter.put = spec;
@@ -315,7 +323,7 @@ void Broker::PutStream(CallerId stream, const PutSpec& spec, std::span<NewTask> 
         continue;
       }
       no = MayPut(*queue, task.payload.size(), 1);
-      if (no.ok()) no = MayBind(spec);
+      if (no.ok() && spec.session_id != 0) no = MayBind(spec);
     }
     if (!no.ok()) {
       refuse(tag, no);
@@ -382,10 +390,13 @@ void Broker::AdmitPuts(Queue* queue) {
     const bool durable = queue->options.durability != Durability::kMemory;
     if (disk_level_ != DiskLevel::kOk && durable) {
       Answer(std::move(waiter), MayPut(*queue, 0, 0));
-    } else if (absl::Status no = MayBind(waiter.put); !no.ok()) {
-      Answer(std::move(waiter), no);
-    } else {
+      continue;
+    }
+    const absl::Status no = waiter.put.session_id != 0 ? MayBind(waiter.put) : absl::OkStatus();
+    if (no.ok()) {
       Admit(std::move(waiter));
+    } else {
+      Answer(std::move(waiter), no);
     }
   }
 }
@@ -401,7 +412,9 @@ absl::Status Broker::CheckFollowUps(std::span<const FollowUp> follow_ups) {
     auto queue = FindQueue(each.spec.queue);
     if (!queue.ok()) return in(queue.status());
     if (absl::Status bad = CheckSpec(**queue, each.spec); !bad.ok()) return in(bad);
-    if (absl::Status no = MayBind(each.spec); !no.ok()) return in(no);
+    if (each.spec.session_id != 0) {
+      if (absl::Status no = MayBind(each.spec); !no.ok()) return in(no);
+    }
     if ((*queue)->closed) {
       return WithField((*queue)->ClosedError(), where);
     }

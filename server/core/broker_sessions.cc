@@ -232,7 +232,7 @@ void Broker::WorkerStarted(CallerId stream, const LeaseRef& lease, uint32_t pid)
 }
 
 void Broker::ProcessEnded(Task* task, const Session& worker, const Completion& completion) {
-  if (completion.pid == 0 || !task->policy().fresh_process) return;
+  if (!task->policy().fresh_process) return;
   task->more().process = std::make_unique<ProcessInfo>(
       ProcessInfo{worker.profile.host, completion.pid, /*ended=*/true, completion.exit_code});
 }
@@ -254,7 +254,7 @@ void Broker::WorkerCompletions(CallerId stream, uint64_t seq, std::span<Completi
       }
       Queue* queue = task->queue();
       RememberCompletion(*task, completion.verdict);
-      ProcessEnded(task, *worker, completion);
+      if (completion.pid != 0) ProcessEnded(task, *worker, completion);
       if (completion.verdict == Verdict::kDone) {
         Complete(task, &completion);
       } else if (completion.verdict == Verdict::kFailed) {

@@ -164,7 +164,7 @@ void Broker::Bury(Task* task, Outcome outcome, Verdict verdict) {
   const CompletedLease completed = CompletionOf(*task, verdict);
   TakeOut(task);
   ReleaseUnique(task, /*ended=*/true);
-  Unbind(task);
+  if (task->bound) Unbind(task);
   queue->bytes -= task->payload_size;
   queue->Count(outcome);
   task->MoveTo(TaskState::kDead);
@@ -221,7 +221,7 @@ void Broker::End(Task* task, Outcome outcome, std::string_view result, std::stri
   end.completed = CompletionOf(*task, verdict);
   TakeOut(task);
   ReleaseUnique(task, /*ended=*/true);
-  Unbind(task);
+  if (task->bound) Unbind(task);
   queue->bytes -= task->payload_size;
   task->MoveTo(TaskState::kEnded);
   task->outcome = outcome;
@@ -265,7 +265,7 @@ void Broker::Drained(Queue* queue) {
 void Broker::Erase(Task* task) {
   if (task->has_row) sink_->DeleteTaskRow(task->id);
   ReleaseUnique(task, /*ended=*/true);
-  Unbind(task);
+  if (task->bound) Unbind(task);
   DropProducerRef(task);
   resident_bytes_ -= task->payload.footprint();
   payload_bytes_ -= task->payload_size;

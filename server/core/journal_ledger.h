@@ -84,8 +84,7 @@ class JournalLedger {
     if (bytes == 0) return;
     bytes_ += bytes;
     open_.bytes = bytes;
-    closed_.push_back(std::move(open_));
-    open_ = Entry{};
+    closed_.push_back(std::move(open_));  // which leaves its lists empty
     open_.number = ++current_;
   }
   // After a restart: an entry that was read back.

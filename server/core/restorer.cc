@@ -128,7 +128,7 @@ Task* Restorer::Fill(const TaskRecord& record) {
     task->more().expires = record.expires;
     task->extra->deadline_ms = record.deadline_ms;
   }
-  broker_->Unbind(task);
+  if (task->bound) broker_->Unbind(task);
   if (record.session_id != 0 && record.outcome == Outcome::kUnfinished)
     broker_->Bind(task, record.session_id);
   FillProgress(task, record);
@@ -316,7 +316,7 @@ void Restorer::TaskChanged(const ProgressRecord& record) {
   FillProgress(task, record);
   if (record.state == TaskState::kDead) {
     broker_->ReleaseUnique(task, /*ended=*/true);
-    broker_->Unbind(task);
+    if (task->bound) broker_->Unbind(task);
   }
   Touch(task);
 }
@@ -331,7 +331,7 @@ void Restorer::TaskEnded(const EndRecord& end) {
   if (task == nullptr || Includes(end.id)) return;
   broker_->ReleaseUnique(task, /*ended=*/true);
   if (!end.kept) return Remove(task);
-  broker_->Unbind(task);
+  if (task->bound) broker_->Unbind(task);
   task->state = TaskState::kEnded;
   task->outcome = end.outcome;
   task->ties.reset();

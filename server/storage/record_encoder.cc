@@ -1,3 +1,4 @@
+#include "absl/base/attributes.h"
 #include "server/storage/record_codec.h"
 #include "server/storage/wire.h"
 
@@ -79,6 +80,16 @@ void WriteProgress(Writer& out, const core::ProgressRecord& task) {
   }
   if ((flags & kHasCompleted) != 0) WriteCompleted(out, task.completed);
   if (task.process != nullptr) WriteProcess(out, *task.process);
+}
+
+// Most ends are not kept: out of line, so that those stay short.
+ABSL_ATTRIBUTE_NOINLINE void WriteKept(Writer& out, const core::EndRecord& end) {
+  out.Int(end.deliveries);
+  out.At(end.expiry);
+  out.Text(end.payload);
+  out.Text(end.content_type);
+  if (end.error != nullptr) WriteError(out, *end.error);
+  if (end.process != nullptr) WriteProcess(out, *end.process);
 }
 
 void WriteTask(Writer& out, const core::TaskRecord& task) {
@@ -190,12 +201,7 @@ void BatchEncoder::TaskEnded(const core::EndRecord& end) {
   out.Byte(static_cast<uint8_t>(end.outcome));
   if (end.completed.verdict != core::Verdict::kNone) WriteCompleted(out, end.completed);
   if (!end.kept) return;
-  out.Int(end.deliveries);
-  out.At(end.expiry);
-  out.Text(end.payload);
-  out.Text(end.content_type);
-  if (end.error != nullptr) WriteError(out, *end.error);
-  if (end.process != nullptr) WriteProcess(out, *end.process);
+  WriteKept(out, end);
 }
 
 void BatchEncoder::TaskDropped(core::TaskId task) {
