@@ -16,7 +16,7 @@ struct BadHandler {
 class BadHandlerTest : public WorkerTest, public ::testing::WithParamInterface<BadHandler> {};
 
 TEST_P(BadHandlerTest, IsToldApartAndOthersGoOn) {
-  Start({"--time-limit", "0.5,add=0", "--kill-grace", "0.2", "--max-memory-per-child", "256"});
+  Start({"--time-limit", "0.5,add=0,eat_memory=30", "--kill-grace", "0.2", "--max-memory-per-child", "256"});
   const auto completion = Run(GetParam().handler, GetParam().payload);
   EXPECT_EQ(completion.verdict(), v1::Completion::FAILED);
   EXPECT_EQ(completion.error().kind(), GetParam().kind) << completion.error().message();

@@ -24,9 +24,10 @@ class CancelTest : public WorkerTest {
 
 TEST_F(CancelTest, OfAWaitingTaskIsConfirmedAsNotRunning) {
   Start({"-c", "1"});
+  TeachTiny();
   PutAndBegin("sleep_ms", "[60000]");
   const auto waiting = broker_.Put("sleep_ms", "[60000]");
-  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.buffered() == 1; }));
+  AwaitDelivered(102);
   broker_.Cancel(waiting);
   EXPECT_EQ(broker_.WaitStopped(waiting), v1::WORK_END_NOT_RUNNING);
 }

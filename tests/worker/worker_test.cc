@@ -240,7 +240,9 @@ TEST_F(WorkerTest, DrainFinishesWhatRunsAndReleasesTheRest) {
   Start();
   TeachTiny();
   std::vector<uint64_t> ids;
-  for (int i = 0; i < 4; ++i) ids.push_back(broker_.Put("sleep_ms", "[700]"));
+  for (int i = 0; i < 2; ++i) ids.push_back(broker_.Put("sleep_ms", "[2000]"));
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.busy() == 2; }));
+  for (int i = 0; i < 2; ++i) ids.push_back(broker_.Put("sleep_ms", "[2000]"));
   AwaitDelivered(104);
   worker_->Signal(SIGTERM);
   const int status = worker_->WaitEnd();
