@@ -25,7 +25,7 @@ class TaskLogs : public ::testing::Test {
   Effects Answer(CallerId stream, uint64_t ask, const char* text) {
     return core_.Do([&](Broker& broker) {
       std::unique_ptr<TaskLog> log;
-      if (text != nullptr) log = std::make_unique<TaskLog>(TaskLog{.text = text});
+      if (text != nullptr) log = std::make_unique<TaskLog>(TaskLog{.text = text, .worker = {}});
       broker.WorkerLog(stream, ask, std::move(log));
     });
   }

@@ -103,8 +103,9 @@ class Fleet {
     Disturbance disturbance{"", Now(), 0};
     switch (fault) {
       case Fault::kChild: {
-        disturbance.what = "kill -9 of a worker's child";
-        const auto children = PoolChildren(worker.pid());
+        const bool zygote = Below(random, 4) == 0;
+        disturbance.what = zygote ? "kill -9 of a worker's zygote" : "kill -9 of a worker's child";
+        const auto children = zygote ? PoolZygotes(worker.pid()) : PoolChildren(worker.pid());
         if (!children.empty()) ::kill(children[Below(random, children.size())], SIGKILL);
         break;
       }

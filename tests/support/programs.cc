@@ -219,10 +219,26 @@ std::vector<pid_t> Descendants(pid_t pid) {
   return found;
 }
 
+namespace {
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  std::vector<pid_t> found;
+  std::ifstream in("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
+  for (pid_t child; in >> child;) found.push_back(child);
+  return found;
+}
+}  // namespace
+
+std::vector<pid_t> PoolZygotes(pid_t worker) {
+  std::vector<pid_t> zygotes;
+  for (pid_t keeper : ChildrenOf(worker)) {
+    for (pid_t zygote : ChildrenOf(keeper)) zygotes.push_back(zygote);
+  }
+  return zygotes;
+}
+
 std::vector<pid_t> PoolChildren(pid_t worker) {
   std::vector<pid_t> children;
-  std::ifstream in("/proc/" + std::to_string(worker) + "/task/" + std::to_string(worker) + "/children");
-  for (pid_t zygote; in >> zygote;) {
+  for (pid_t zygote : PoolZygotes(worker)) {
     for (pid_t child : Descendants(zygote)) children.push_back(child);
   }
   return children;

@@ -91,6 +91,7 @@ Program StartWorker(const std::string& url, const std::string& queue, std::vecto
 std::vector<pid_t> Descendants(pid_t pid);
 // Children of the worker that run handlers (those of its zygote).
 std::vector<pid_t> PoolChildren(pid_t worker);
+std::vector<pid_t> PoolZygotes(pid_t worker);
 bool IsZombie(pid_t pid);
 
 }  // namespace joinq::testing

@@ -6,15 +6,6 @@ namespace {
 
 class CancelTest : public WorkerTest {
  protected:
-  // Waits until the task runs.
-  uint64_t PutAndBegin(const std::string& handler, const std::string& payload = "") {
-    const uint64_t id = broker_.Put(handler, payload);
-    bool running = false;  // a child is busy already when it has been sent the task
-    for (const auto end = absl::Now() + absl::Seconds(20); !running && absl::Now() < end;)
-      running = broker_.AskLog(id).value_or(v1::TaskLogAnswer()).log().running();
-    EXPECT_TRUE(running);
-    return id;
-  }
   void ExpectOneAnswer(uint64_t id) {
     EXPECT_EQ(Run("add", "[3, 4]").result(), "7");
     EXPECT_EQ(broker_.Snapshot().stopped.at(id).size(), 1u);

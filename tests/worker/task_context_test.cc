@@ -92,7 +92,7 @@ TEST_F(WorkerTest, ACancelledTaskThatGoesOnIsEndedAfterTheGraceAndWhatIsBehindIt
   Start({"-c", "1", "--kill-grace", "0.3"});
   TeachTiny();
   const auto children = ChildPids();
-  const auto id = broker_.Put("spin_ignoring_term", "");
+  const auto id = PutAndBegin("spin_ignoring_term");
   const auto behind = broker_.Put("add", "[1, 2]");
   AwaitDelivered(102);
   const absl::Time start = absl::Now();

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "tests/worker/fake_broker.h"
 #include "tests/worker/worker_process.h"
 
@@ -48,6 +49,15 @@ class WorkerTest : public ::testing::Test {
   // Waits until everything put so far has been delivered.
   void AwaitDelivered(uint64_t count) {
     ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().delivered >= count; }));
+  }
+  // Waits until the task runs.
+  uint64_t PutAndBegin(const std::string& handler, const std::string& payload = "") {
+    const uint64_t id = broker_.Put(handler, payload);
+    bool running = false;  // a child is busy already when it has been sent the task
+    for (const auto end = absl::Now() + absl::Seconds(20); !running && absl::Now() < end;)
+      running = broker_.AskLog(id).value_or(v1::TaskLogAnswer()).log().running();
+    EXPECT_TRUE(running);
+    return id;
   }
   int Stop(int number = SIGTERM) {
     worker_->Signal(number);

@@ -220,7 +220,7 @@ TEST_F(WorkerTest, ReconnectsWheneverTheBrokerComesBack) {
 TEST_F(WorkerTest, CancelEndsARunningTaskAndDropsAWaitingOne) {
   Start({"-c", "1"});
   TeachTiny();
-  const auto running = broker_.Put("sleep_ms", "[60000]");
+  const auto running = PutAndBegin("sleep_ms", "[60000]");
   const auto waiting = broker_.Put("sleep_ms", "[60000]");
   AwaitDelivered(102);
   const auto children = ChildPids();
@@ -240,8 +240,7 @@ TEST_F(WorkerTest, DrainFinishesWhatRunsAndReleasesTheRest) {
   Start();
   TeachTiny();
   std::vector<uint64_t> ids;
-  for (int i = 0; i < 2; ++i) ids.push_back(broker_.Put("sleep_ms", "[2000]"));
-  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().status.busy() == 2; }));
+  for (int i = 0; i < 2; ++i) ids.push_back(PutAndBegin("sleep_ms", "[2000]"));
   for (int i = 0; i < 2; ++i) ids.push_back(broker_.Put("sleep_ms", "[2000]"));
   AwaitDelivered(104);
   worker_->Signal(SIGTERM);
