@@ -6,8 +6,8 @@
 #include <sys/wait.h>
 
 #include <cerrno>
-#include <cstring>
 
+#include "worker/process/fd_message.h"
 #include "worker/process/keeper_server.h"
 #include "worker/process/threads.h"
 
@@ -79,22 +79,11 @@ absl::StatusOr<StartedZygote> Keeper::StartZygote() {
 }
 
 Keeper::Next Keeper::Receive(KeeperReport& report, UniqueFd& control) {
-  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int))];
-  iovec part{&report, sizeof report};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = rights;
-  message.msg_controllen = sizeof rights;
-  const ssize_t got = recvmsg(control_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  std::array<UniqueFd, kMessageFdsMax> fds;
+  const ssize_t got = ReceiveWithFds(control_.get(), &report, sizeof report, fds);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Next::kNone;
   if (got < static_cast<ssize_t>(sizeof report)) return Next::kGone;
-  if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int))) {
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    control.Reset(fd);
-  }
+  control = std::move(fds[0]);
   return Next::kReport;
 }
 

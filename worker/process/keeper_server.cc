@@ -13,6 +13,7 @@
 #include <cstring>
 #include <set>
 
+#include "worker/process/fd_message.h"
 #include "worker/process/keeper.h"
 #include "worker/process/offspring.h"
 #include "worker/process/zygote_server.h"
@@ -144,23 +145,10 @@ class KeeperServer {
 
   // Blocks should the daemon not read: there is nothing else to do then.
   void Report(const KeeperReport& report, int fd) {
-    iovec part{const_cast<KeeperReport*>(&report), sizeof report};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int))] = {};
-    if (fd >= 0) {
-      message.msg_control = rights;
-      message.msg_controllen = sizeof rights;
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
+    const std::span<const int> fds(&fd, fd >= 0 ? 1 : 0);
     ssize_t sent;
     do {
-      sent = sendmsg(control_.get(), &message, MSG_NOSIGNAL);
+      sent = SendWithFds(control_.get(), &report, sizeof report, fds, 0);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) open_ = false;
   }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "worker/process/fd_message.h"
 
 namespace joinq {
 
@@ -33,34 +34,21 @@ absl::Status Zygote::Kill(pid_t pid, int signal) {
 absl::Status Zygote::Signal(pid_t pid, int signal) {
   return Send({ZygoteRequest::kSignal, 0, pid, signal});
 }
-absl::Status Zygote::KillAll() {
-  return Send({ZygoteRequest::kKillAll, 0, 0, SIGKILL});
-}
-
 Zygote::Next Zygote::Receive(ZygoteReport& report, SpawnedChild& spawned) {
-  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
-  iovec part{&report, sizeof report};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(control_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  std::array<UniqueFd, kMessageFdsMax> fds;
+  const ssize_t got = ReceiveWithFds(control_.get(), &report, sizeof report, fds);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Next::kNone;
   if (got < static_cast<ssize_t>(sizeof report)) return Next::kGone;
-  if (const cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header != nullptr && header->cmsg_type == SCM_RIGHTS && header->cmsg_len >= CMSG_LEN(3 * sizeof(int))) {
-    int fds[4] = {-1, -1, -1, -1};
-    std::memcpy(fds, CMSG_DATA(header), std::min(sizeof fds, header->cmsg_len - CMSG_LEN(0)));
-    spawned.child = report.child;
-    spawned.pid = report.pid;
-    spawned.channel.Reset(fds[0]);
-    spawned.status_page.Reset(fds[1]);
-    spawned.pidfd.Reset(fds[2]);
-    spawned.output.Reset(fds[3]);
-    if (fds[3] >= 0) fcntl(fds[3], F_SETFL, fcntl(fds[3], F_GETFL) | O_NONBLOCK);
-    fcntl(fds[0], F_SETFL, fcntl(fds[0], F_GETFL) | O_NONBLOCK);
+  if (!fds[0].valid()) return Next::kReport;
+  spawned.child = report.child;
+  spawned.pid = report.pid;
+  for (const UniqueFd* fd : {&fds[0], &fds[3]}) {
+    if (fd->valid()) fcntl(fd->get(), F_SETFL, fcntl(fd->get(), F_GETFL) | O_NONBLOCK);
   }
+  spawned.channel = std::move(fds[0]);
+  spawned.status_page = std::move(fds[1]);
+  spawned.pidfd = std::move(fds[2]);
+  spawned.output = std::move(fds[3]);
   return Next::kReport;
 }
 

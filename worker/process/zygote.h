@@ -70,7 +70,6 @@ class Zygote {
   absl::Status NameHandler(uint16_t index, uint16_t handler);
   absl::Status Kill(pid_t pid, int signal);
   absl::Status Signal(pid_t pid, int signal);  // to that process alone, not its group
-  absl::Status KillAll();
 
   // The next report, if one is there; `spawned` is filled for kSpawned.
   // kNone: nothing now. kGone: the zygote has ended.

@@ -10,11 +10,10 @@ namespace joinq {
 
 struct ZygoteRequest {
   enum Type : uint32_t {
-    kSpawn = 1,    // fork a child for slot `child`; for one task if `signal` is 1
-    kKill = 2,     // `signal` to the group of `pid`, if that child was not reaped yet
-    kKillAll = 3,  // SIGKILL to every group
-    kSignal = 4,   // `signal` to the process `pid` alone, likewise
-    kName = 5,     // task frames say `child` for its handler `signal`
+    kSpawn = 1,   // fork a child for slot `child`; for one task if `signal` is 1
+    kKill = 2,    // `signal` to the group of `pid`, if that child was not reaped yet
+    kSignal = 3,  // `signal` to the process `pid` alone, likewise
+    kName = 4,    // task frames say `child` for its handler `signal`
   };
   Type type = kSpawn;
   uint32_t child = 0;

@@ -17,6 +17,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "worker/process/fd_message.h"
 #include "worker/process/offspring.h"
 #include "worker/process/pidfd.h"
 #include "worker/process/threads.h"
@@ -66,7 +67,7 @@ class ZygoteServer {
  private:
   struct Outgoing {
     ZygoteReport report;
-    UniqueFd fds[4];  // the last one may be missing
+    std::array<UniqueFd, kMessageFdsMax> fds;  // the last one may be missing
   };
 
   absl::Status Load() {
@@ -133,9 +134,6 @@ class ZygoteServer {
           break;
         case ZygoteRequest::kSignal:
           if (children_.contains(request.pid)) kill(request.pid, request.signal);
-          break;
-        case ZygoteRequest::kKillAll:
-          for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
           break;
       }
     }
@@ -254,23 +252,14 @@ class ZygoteServer {
   void FlushReports() {
     while (!reports_.empty()) {
       Outgoing& out = reports_.front();
-      iovec part{&out.report, sizeof out.report};
-      msghdr message{};
-      message.msg_iov = &part;
-      message.msg_iovlen = 1;
-      alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
-      if (out.fds[0].valid()) {
-        message.msg_control = control;
-        const size_t bytes = (out.fds[3].valid() ? 4 : 3) * sizeof(int);
-        message.msg_controllen = CMSG_SPACE(bytes);
-        cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(bytes);
-        const int fds[4] = {out.fds[0].get(), out.fds[1].get(), out.fds[2].get(), out.fds[3].get()};
-        std::memcpy(CMSG_DATA(header), fds, bytes);
+      std::array<int, kMessageFdsMax> fds;
+      size_t count = 0;
+      while (count < fds.size() && out.fds[count].valid()) {
+        fds[count] = out.fds[count].get();
+        ++count;
       }
-      const ssize_t sent = sendmsg(control_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t sent =
+          SendWithFds(control_.get(), &out.report, sizeof out.report, {fds.data(), count}, MSG_DONTWAIT);
       if (sent < 0 && errno == EINTR) continue;
       if (sent < 0 && errno == EAGAIN) return;
       if (sent < 0) {
