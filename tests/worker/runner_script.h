@@ -1,12 +1,10 @@
 // Runner programs for tests: a few lines of Python each, after a preamble that speaks the protocol.
 #pragma once
 
-#include <stdlib.h>
-
-#include <filesystem>
 #include <fstream>
-#include <stdexcept>
 #include <string>
+
+#include "tests/support/temp_directory.h"
 
 namespace joinq {
 
@@ -15,20 +13,14 @@ class RunnerScript {
   // The script finds send(header, payload), receive() -> (header, payload) or None, hello(**more),
   // done(task, payload), fd(number), and `folder`, where it may leave files.
   explicit RunnerScript(const std::string& lines) {
-    char folder[] = "/tmp/joinq-runner-XXXXXX";
-    if (mkdtemp(folder) == nullptr) throw std::runtime_error("mkdtemp");
-    folder_ = folder;
-    std::ofstream(folder_ + "/script.py") << kPreamble << "folder = '" << folder_ << "'\n" << lines << '\n';
+    std::ofstream(folder() + "/script.py") << kPreamble << "folder = '" << folder() << "'\n" << lines << '\n';
   }
-  ~RunnerScript() { std::filesystem::remove_all(folder_); }
-  RunnerScript(const RunnerScript&) = delete;
-  RunnerScript& operator=(const RunnerScript&) = delete;
 
-  std::string command() const { return "python3 -S " + folder_ + "/script.py"; }
-  const std::string& folder() const { return folder_; }
+  std::string command() const { return "python3 -S " + folder() + "/script.py"; }
+  const std::string& folder() const { return directory_.path(); }
   // What it left in a file, or "".
   std::string Read(const std::string& file) const {
-    std::ifstream in(folder_ + "/" + file);
+    std::ifstream in(folder() + "/" + file);
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
@@ -61,7 +53,7 @@ def hello(**more):
 def done(task, payload=b""):
     send({"type": "result", "id": task["id"], "status": "done"}, payload)
 )py";
-  std::string folder_;
+  testing::TempDirectory directory_;
 };
 
 }  // namespace joinq
