@@ -39,6 +39,7 @@ absl::flat_hash_map<std::string, uint16_t> IndexOf(const std::vector<std::string
 PoolLimits LimitsOf(const WorkerOptions& options) {
   PoolLimits limits;
   limits.children = options.concurrency;
+  limits.lanes = options.concurrency_per_child;
   limits.prefetch_max = options.prefetch_max;
   limits.child_tasks_max = options.child_limits.tasks;
   return limits;
@@ -46,7 +47,8 @@ PoolLimits LimitsOf(const WorkerOptions& options) {
 
 }  // namespace
 
-Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel)
+Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel,
+                     bool in_turns)
     : slot(slot),
       brood(std::move(brood)),
       channel(std::move(channel)),
@@ -54,6 +56,7 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood,
       output(io),
       output_timer(io),
       progress_timer(io),
+      splitter(in_turns),
       end_timer(io) {
   if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
 }

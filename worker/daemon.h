@@ -16,8 +16,11 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -77,7 +80,7 @@ class Daemon : public LinkEvents {
     kRecycled
   };
   struct Child {
-    Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel);
+    Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel, bool in_turns);
     const uint32_t slot;
     const BroodPtr brood;
     ChildChannel channel;
@@ -96,9 +99,11 @@ class Daemon : public LinkEvents {
     bool ready = false;
     bool answered = false;
     EndReason end = EndReason::kNo;  // by our own hand, and why
-    uint64_t end_number = 0;         // the frame that it is ended for; any other it runs is not to blame
+    uint64_t end_number = 0;         // the only frame to blame for it; 0: all that it ran
     uint64_t end_start_ns = 0;       // when that began
-    uint64_t soft_number = 0;        // the newest frame it was asked to end for its soft limit
+    // The frames it was asked to end, and when it is ended if it has not.
+    std::deque<std::pair<uint64_t, std::chrono::steady_clock::time_point>> asked;
+    std::optional<bool> out_of_memory;  // whether that killed it, once it is known
     const std::chrono::steady_clock::time_point born = std::chrono::steady_clock::now();
     bool waiting_writable = false;
   };
@@ -141,6 +146,9 @@ class Daemon : public LinkEvents {
   void SayStopped(const v1::Lease& lease, v1::WorkEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Those that a dying child left to be begun again. Then Flush the link.
   void StopWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::span<StatusLane> LanesOf(StatusPage& page) const {
+    return std::span(page.lanes).first(options_.concurrency_per_child);
+  }
   // The child that runs the task now, or null.
   ChildPtr RunnerOf(uint64_t task_id, uint64_t& sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AnswerLog(const v1::TaskLogAsk& ask);  // Asio thread
@@ -202,7 +210,9 @@ class Daemon : public LinkEvents {
   void OnReadable(const ChildPtr& child);
   // Runs through the whole frames of the child's input.
   void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What becomes of the task that a child ran when it died.
+  // What becomes of the tasks that a child ran when it died.
+  void JudgeAll(Child& child, const std::vector<Pool::Ticket>& running, const ChildEnd& end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end, const v1::ProcessInfo* process)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -211,6 +221,8 @@ class Daemon : public LinkEvents {
   void OnOutput(const ChildPtr& child);
   // Reads what was written up to now, or one pipe full of it: then returns true.
   bool DrainOutput(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The frame that writes just now.
+  uint64_t WriterOf(const StatusPage& page) const;
   void KeepOutput(Child& child, uint64_t number, std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndOutput(Child& child, uint64_t task_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   OutputLines::Line LineLogger(const Child& child);
@@ -237,20 +249,22 @@ class Daemon : public LinkEvents {
   void Look();
   uint64_t LookAt(const ChildPtr& child, uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t LookAtWaiting(uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  uint64_t CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint64_t start, uint64_t now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint64_t CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, StatusLane& lane, uint64_t start,
+                          uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Completion& FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Ends of children by our own hand.
   // Tells a running task that nobody wants it any more; its child ends if it goes on past the grace.
   void AskToEnd(const ChildPtr& child, Pool::Ticket ticket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // When the grace of the first of those is over.
+  void EndAsked(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // TERM to its group, KILL after the grace; what it has not begun goes elsewhere.
   void End(const ChildPtr& child, EndReason why, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Lets a child go that has run its last task.
   void EndIfSpent(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void KillAfterGrace(const ChildPtr& child);
-  void After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act);
+  void After(const ChildPtr& child, std::chrono::steady_clock::duration delay, std::function<void()> act);
 
   // What the world outside is told, and the end of a burst (daemon_life.cc).
   // Why no task can be taken now, or "".

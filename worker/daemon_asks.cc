@@ -94,7 +94,7 @@ Daemon::ChildPtr Daemon::RunnerOf(uint64_t task_id, uint64_t& sequence) {
     const auto& task = pool_.task(ticket);
     if (task.id != task_id || task.place != Pool::Task::Place::kSent) continue;
     const ChildPtr& child = children_[task.child];
-    if (!child || child->dead || child->channel.page().begun.load() != task.number) continue;
+    if (!child || child->dead || LaneOf(child->channel.page(), task.number) == nullptr) continue;
     sequence = task.sequence;
     return child;
   }

@@ -43,7 +43,7 @@ void Daemon::OnReadable(const ChildPtr& child) {
     absl::MutexLock lock(&mutex_);
     if (child->end != EndReason::kNo) return;
     spdlog::warn("child {} closed its channel; ending it", child->channel.pid());
-    End(child, EndReason::kClosedChannel, child->channel.page().begun.load());
+    End(child, EndReason::kClosedChannel, 0);
     Dispatch();
     link_->Flush();
   });
@@ -85,16 +85,15 @@ void Daemon::OnExited(const ZygoteReport& report) {
     OnProcessEnded(*child, end);
     FreeUp(child->slot);
   } else {
-    const auto culprit = pool_.ChildDied(child->slot, child->channel.page().begun.load());
+    const auto running = pool_.ChildDied(child->slot, child->channel.page().begun.load());
     FreeUp(child->slot);
     ++child_deaths_total_;
-    if (culprit) {
-      JudgeCulprit(*child, *culprit, end, nullptr);
-    } else if (child->end == EndReason::kNo) {
+    JudgeAll(*child, running, end);
+    if (running.empty() && child->end == EndReason::kNo) {
       spdlog::warn("child {} ended between tasks ({})", report.pid, DescribeStatus(report.wait_status));
     }
     // A life that did something was no failed start; what ended it was most likely a task.
-    const bool healthy = culprit || child->answered ||
+    const bool healthy = !running.empty() || child->answered ||
                          (child->end != EndReason::kNo && child->end != EndReason::kSlowStart) ||
                          (child->ready && std::chrono::steady_clock::now() - child->born > kHealthyLife);
     if (!healthy)
@@ -110,11 +109,22 @@ void Daemon::OnExited(const ZygoteReport& report) {
   CloseIfDone();
 }
 
+void Daemon::JudgeAll(Child& child, const std::vector<Pool::Ticket>& running, const ChildEnd& end) {
+  if (child.end == EndReason::kNo && running.size() > 1) {
+    // The one whose code ran when it died; if that was nobody's, any may have done it.
+    const uint64_t current = child.channel.page().current.load();
+    for (Pool::Ticket ticket : running) {
+      if (pool_.task(ticket).number == current) child.end_number = current;
+    }
+  }
+  for (Pool::Ticket ticket : running) JudgeCulprit(child, ticket, end, nullptr);
+}
+
 void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& end,
                           const v1::ProcessInfo* process) {
   const auto& task = pool_.task(culprit);
   EndOutput(child, task.id);
-  const bool to_blame = child.end == EndReason::kNo || task.number == child.end_number;
+  const bool to_blame = child.end_number == 0 || task.number == child.end_number;
   if (task.dropped) {
     Stopped(task, v1::WORK_END_KILLED);
     return pool_.Free(culprit);
@@ -129,9 +139,12 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
     if (process != nullptr) *completion.mutable_process() = *process;
     return;
   }
-  const uint64_t oom_kills = end.killed() ? OomKills() : oom_kills_;
-  DeathReport death = DescribeDeath(end, options_.child_limits, OutputOf(task), oom_kills > oom_kills_);
-  oom_kills_ = oom_kills;
+  if (!child.out_of_memory) {
+    const uint64_t oom_kills = end.killed() ? OomKills() : oom_kills_;
+    child.out_of_memory = oom_kills > oom_kills_;
+    oom_kills_ = oom_kills;
+  }
+  DeathReport death = DescribeDeath(end, options_.child_limits, OutputOf(task), *child.out_of_memory);
   if (child.end != EndReason::kNo) {
     death.cause = DeathCause::kCrash;
     death.message =

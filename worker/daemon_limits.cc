@@ -80,25 +80,30 @@ void Daemon::Look() {
 
 uint64_t Daemon::LookAt(const ChildPtr& child, uint64_t now) {
   if (child->end != EndReason::kNo) return WatchTimes::kNever;  // its end has a timer of its own
-  const StatusPage& page = child->channel.page();
-  const uint64_t done = page.done.load(std::memory_order_acquire);
-  const uint64_t begun = page.begun.load(std::memory_order_acquire);
-  const uint64_t start = page.start_ns.load(std::memory_order_relaxed);
-  const bool runs = begun != done;
-  const uint64_t age = runs && now > start ? now - start : 0;
+  StatusPage& page = child->channel.page();
   uint64_t next = WatchTimes::kNever;
-  if (const auto ticket = pool_.Sent(child->slot, begun); runs && ticket && first_limit_ns_ > 0) {
-    next = CheckTimeLimit(child, *ticket, start, now);
+  uint32_t running = 0;
+  for (StatusLane& lane : LanesOf(page)) {
+    const uint64_t number = lane.number.load(std::memory_order_acquire);
+    if (number == 0) continue;
+    ++running;
+    const uint64_t start = lane.start_ns.load(std::memory_order_relaxed);
+    const auto ticket = pool_.Sent(child->slot, number);
+    if (!ticket || first_limit_ns_ == 0) continue;
+    next = std::min(next, CheckTimeLimit(child, *ticket, lane, start, now));
     if (child->end != EndReason::kNo) return WatchTimes::kNever;
   }
-  if (pool_.MayBeStuck(child->slot)) {
+  const uint64_t begun_ns = page.begun_ns.load(std::memory_order_relaxed);
+  const uint64_t age = running > 0 && now > begun_ns ? now - begun_ns : 0;
+  running = std::max(running, 1u);
+  if (pool_.MayBeStuck(child->slot, running)) {
     // Results it gathered before it took on something long.
     if (age > kPeekAfterNs && child->channel.Peek()) TakeResults(*child);
-    if (age > kStalledAfterNs && pool_.MayBeStuck(child->slot)) {
+    if (age > kStalledAfterNs && pool_.MayBeStuck(child->slot, running)) {
       pool_.SetStalled(child->slot);
       Recall(child);
     }
-    if (pool_.MayBeStuck(child->slot)) next = std::min(next, now + kLookNs);
+    if (pool_.MayBeStuck(child->slot, running)) next = std::min(next, now + kLookNs);
   }
   // Another may begin meanwhile.
   if (first_limit_ns_ > 0 && pool_.in_flight(child->slot) > 0) next = std::min(next, now + first_limit_ns_);
@@ -113,16 +118,19 @@ uint64_t Daemon::LookAtWaiting(uint64_t now) {
   for (const auto& child : children_) {
     if (!all_long) break;
     if (!child || child->single || !child->ready) continue;
-    const StatusPage& page = child->channel.page();
-    const uint64_t done = page.done.load(std::memory_order_acquire);
-    const bool runs = page.begun.load(std::memory_order_acquire) != done;
-    all_long = runs && now > page.start_ns.load(std::memory_order_relaxed) + kHandBackAfterNs;
+    StatusPage& page = child->channel.page();
+    const auto lanes = LanesOf(page);
+    const auto runs = std::count_if(lanes.begin(), lanes.end(),
+                                    [](const StatusLane& lane) { return lane.number.load() != 0; });
+    const bool full = runs == std::ssize(lanes) || (runs > 0 && pool_.stalled(child->slot));
+    all_long = full && now > page.begun_ns.load(std::memory_order_relaxed) + kHandBackAfterNs;
   }
   if (all_long) Release(pool_.HandBack());
   return pool_.waiting() > 0 ? now + kLookNs : WatchTimes::kNever;
 }
 
-uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint64_t start, uint64_t now) {
+uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, StatusLane& lane, uint64_t start,
+                                uint64_t now) {
   const auto& task = pool_.task(ticket);
   const TimeLimit limit = task.limit;
   const uint64_t soft_at = start + limit.soft_ms * kNsPerMs, hard_at = start + limit.hard_ms * kNsPerMs;
@@ -138,10 +146,9 @@ uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, uint
   }
   uint64_t next = limit.hard_ms > 0 ? hard_at : WatchTimes::kNever;
   if (task.deadline_ns > 0) next = std::min(next, task.deadline_ns);
-  if (limit.soft_ms > 0 && child->soft_number != task.number) {
+  if (limit.soft_ms > 0 && lane.soft_number.load() != task.number) {
     if (now < soft_at) return std::min(next, soft_at);
-    child->soft_number = task.number;
-    child->channel.page().soft_number.store(task.number, std::memory_order_seq_cst);
+    lane.soft_number.store(task.number, std::memory_order_seq_cst);
     child->brood->zygote.Signal(child->channel.pid(), kAskSignal).IgnoreError();
   }
   return next;
@@ -162,14 +169,26 @@ v1::Completion& Daemon::FailPastTime(const Child& child, Pool::Ticket ticket, st
 
 void Daemon::AskToEnd(const ChildPtr& child, Pool::Ticket ticket) {
   const uint64_t number = pool_.task(ticket).number;
-  child->channel.page().cancel_number.store(number, std::memory_order_seq_cst);
+  StatusLane* const lane = LaneOf(child->channel.page(), number);
+  if (lane == nullptr) return;  // it has ended just now
+  lane->cancel_number.store(number, std::memory_order_seq_cst);
   child->brood->zygote.Signal(child->channel.pid(), kAskSignal).IgnoreError();
   // Nothing new for it until it answers.
   pool_.SetStalled(child->slot);
-  After(child, std::chrono::milliseconds(options_.kill_grace_ms), [this, child, number] {
+  const auto grace = std::chrono::milliseconds(options_.kill_grace_ms);
+  child->asked.emplace_back(number, std::chrono::steady_clock::now() + grace);
+  if (child->asked.size() == 1) EndAsked(child);
+}
+
+void Daemon::EndAsked(const ChildPtr& child) {
+  if (child->asked.empty()) return;
+  After(child, child->asked.front().second - std::chrono::steady_clock::now(), [this, child] {
     absl::MutexLock lock(&mutex_);
+    const uint64_t number = child->asked.front().first;
+    child->asked.pop_front();
     // It may have answered meanwhile; then another task would be hit.
-    if (child->end != EndReason::kNo || !pool_.Sent(child->slot, number)) return;
+    if (child->end != EndReason::kNo) return;
+    if (!pool_.Sent(child->slot, number)) return EndAsked(child);
     End(child, EndReason::kCancelled, number);
     Dispatch();
     link_->Flush();
@@ -204,7 +223,8 @@ void Daemon::KillAfterGrace(const ChildPtr& child) {
         [this, child] { child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError(); });
 }
 
-void Daemon::After(const ChildPtr& child, std::chrono::milliseconds delay, std::function<void()> act) {
+void Daemon::After(const ChildPtr& child, std::chrono::steady_clock::duration delay,
+                   std::function<void()> act) {
   child->end_timer.expires_after(delay);
   child->end_timer.async_wait([child, act = std::move(act)](boost::system::error_code error) {
     if (!error && !child->dead) act();

@@ -39,12 +39,16 @@ void Daemon::OnOutput(const ChildPtr& child) {
   });
 }
 
+uint64_t Daemon::WriterOf(const StatusPage& page) const {
+  return (options_.concurrency_per_child > 1 ? page.current : page.begun).load(std::memory_order_acquire);
+}
+
 bool Daemon::DrainOutput(Child& child) {
   if (!child.output.is_open()) return false;
   StatusPage& page = child.channel.page();
   size_t total = 0;
   while (total < kPipeBytes) {
-    const uint64_t running = page.begun.load(std::memory_order_acquire);
+    const uint64_t running = WriterOf(page);
     const ssize_t got = read(child.output.native_handle(), scratch_.data(), kPipeBytes);
     if (got < 0 && errno == EINTR) continue;
     const auto keep = [&](uint64_t number, std::string_view text) {
@@ -58,8 +62,8 @@ bool Daemon::DrainOutput(Child& child) {
     }
     if (got <= 0) return false;
     total += static_cast<size_t>(got);
-    child.splitter.Feed(page.output_key, {scratch_.data(), static_cast<size_t>(got)}, running,
-                        page.begun.load(std::memory_order_acquire), keep);
+    child.splitter.Feed(page.output_key, {scratch_.data(), static_cast<size_t>(got)}, running, WriterOf(page),
+                        keep);
   }
   return true;
 }

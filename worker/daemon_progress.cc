@@ -22,19 +22,21 @@ void Daemon::OnProgress(Child& child) {
 }
 
 void Daemon::SendProgress(Child& child) {
-  uint64_t number = 0;
-  std::string text;
   child.progress_sent = std::chrono::steady_clock::now();
-  if (!ReadProgress(child.channel.page(), number, text)) return;
-  const auto ticket = pool_.Sent(child.slot, number);
-  if (!ticket || pool_.task(*ticket).dropped) return;
-  const auto& task = pool_.task(*ticket);
-  v1::ProgressReport report;
-  report.set_task_id(task.id);
-  report.set_epoch(task.epoch);
-  report.set_sequence(task.sequence);
-  report.set_progress(CleanUtf8(text));
-  link_->AddProgress(std::move(report));
+  for (StatusLane& lane : LanesOf(child.channel.page())) {
+    uint64_t number = 0;
+    std::string text;
+    if (!ReadProgress(lane, number, text)) continue;
+    const auto ticket = pool_.Sent(child.slot, number);
+    if (!ticket || pool_.task(*ticket).dropped) continue;
+    const auto& task = pool_.task(*ticket);
+    v1::ProgressReport report;
+    report.set_task_id(task.id);
+    report.set_epoch(task.epoch);
+    report.set_sequence(task.sequence);
+    report.set_progress(CleanUtf8(text));
+    link_->AddProgress(std::move(report));
+  }
 }
 
 void Daemon::AddFollowUps(std::string_view bytes, v1::Completion& completion) {

@@ -20,7 +20,8 @@ void Daemon::WantChildren() {
 }
 
 uint32_t Daemon::ChildrenToStart() const {
-  return size_.ToStart(alive_, starting_, pool_.leaving_children(), pool_.waiting());
+  const uint64_t lanes = options_.concurrency_per_child;
+  return size_.ToStart(alive_, starting_, pool_.leaving_children(), (pool_.waiting() + lanes - 1) / lanes);
 }
 
 uint32_t Daemon::ProcessesToStart() const {
@@ -90,7 +91,8 @@ void Daemon::OnSpawned(const BroodPtr& brood, SpawnedChild spawned) {
     brood->zygote.Kill(pid, SIGKILL).IgnoreError();
     return StartFailed(slot, std::string(channel.status().message()));
   }
-  auto child = std::make_shared<Child>(io_, slot, brood, *std::move(channel));
+  auto child =
+      std::make_shared<Child>(io_, slot, brood, *std::move(channel), options_.concurrency_per_child > 1);
   child->single = places_[slot].single;
   children_[slot] = child;
   --requested_;

@@ -33,22 +33,23 @@ void Daemon::LogState() {
 }
 
 std::string Daemon::DescribeChild(const Child& child) {
-  const StatusPage& page = child.channel.page();
-  const uint64_t begun = page.begun.load();
+  bool runs = false;
   std::string text = absl::StrCat(child.single ? "process " : "child ", child.channel.pid(), ", ",
                                   Seconds(Clock::now() - child.born), " old: ");
-  if (begun != page.done.load()) {
-    absl::StrAppend(&text, "runs");
+  for (const StatusLane& lane : LanesOf(child.channel.page())) {
+    const uint64_t number = lane.number.load();
+    if (number == 0) continue;
+    absl::StrAppend(&text, runs ? "," : "runs");
+    runs = true;
     // A task that nobody waits for any more may have been forgotten here.
-    if (const auto ticket = pool_.Sent(child.slot, begun)) {
+    if (const auto ticket = pool_.Sent(child.slot, number)) {
       const auto& task = pool_.task(*ticket);
       absl::StrAppend(&text, " task ", task.id, " (", handlers_[task.handler], ")");
     }
-    const Clock::time_point start{std::chrono::nanoseconds(page.start_ns.load())};
+    const Clock::time_point start{std::chrono::nanoseconds(lane.start_ns.load())};
     absl::StrAppend(&text, " for ", Seconds(Clock::now() - start));
-  } else {
-    absl::StrAppend(&text, child.ready ? "idle" : "starting");
   }
+  if (!runs) absl::StrAppend(&text, child.ready ? "idle" : "starting");
   if (child.end != EndReason::kNo) {
     absl::StrAppend(&text, ", being ended");
   } else if (pool_.retired(child.slot)) {

@@ -168,7 +168,7 @@ void Daemon::TakeResults(Child& child) {
     spdlog::error("child {} broke the protocol; killing it", child.channel.pid());
     in = {};
     child.end = EndReason::kBrokeProtocol;
-    child.end_number = child.channel.page().begun.load();
+    child.end_number = 0;
     child.brood->zygote.Kill(child.channel.pid(), SIGKILL).IgnoreError();
   }
   child.channel.KeepInput(in);

@@ -138,7 +138,7 @@ void Daemon::BuryAll(const BroodPtr& brood) {
       // Only what is dead for certain may run elsewhere.
       if (!child->channel.WaitDead(kDeathMs)) spdlog::error("child {} does not die", child->channel.pid());
       Bury(*child);
-      if (auto running = pool_.ChildDied(slot, child->channel.page().begun.load())) Release({*running});
+      Release(pool_.ChildDied(slot, child->channel.page().begun.load()));
     }
     FreeUp(slot);
   }

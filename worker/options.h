@@ -17,7 +17,8 @@ namespace joinq {
 struct WorkerOptions {
   NetAddress broker;
   std::vector<std::string> queues;
-  uint32_t concurrency = 1;    // children at most
+  uint32_t concurrency = 1;  // children at most
+  uint32_t concurrency_per_child = 1;
   uint32_t autoscale_min = 0;  // and at least; 0: made when needed, and kept
   uint32_t autoscale_idle_ms = 30'000;
   uint32_t child_start_timeout_ms = 60'000;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/names.h"
+#include "worker/process/status_page.h"
 
 namespace joinq {
 namespace {
@@ -46,6 +47,13 @@ void DeclarePool(CLI::App& app, RawPool& raw) {
       ->envname("JOINQ_CONCURRENCY")
       ->type_name("N")
       ->check(CLI::Range(1u, kConcurrencyMax));
+  app.add_option("--concurrency-per-child", raw.concurrency_per_child,
+                 "Tasks that each child runs at once: for handlers that are coroutines "
+                 "(JOINQ_ASYNC_TASK) and mostly wait; others and programs hold up the child they run in")
+      ->envname("JOINQ_CONCURRENCY_PER_CHILD")
+      ->type_name("N")
+      ->check(CLI::Range(1u, kLanesMax))
+      ->capture_default_str();
   app.add_option(
          "--autoscale", raw.autoscale,
          "Instead of -c: never fewer than MIN children, up to MAX when tasks wait; those that are not "
@@ -93,6 +101,7 @@ absl::Status CheckPool(const RawPool& raw, WorkerOptions& options) {
     if (*ms == 0) return InvalidField(time.flag, "must be more than 0 seconds");
     time.ms = *ms;
   }
+  options.concurrency_per_child = raw.concurrency_per_child;
   options.processes_max = raw.processes_max;
   options.prefetch_max = raw.prefetch_max;
   return absl::OkStatus();

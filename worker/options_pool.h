@@ -11,6 +11,7 @@ namespace joinq {
 
 struct RawPool {
   uint32_t concurrency = 0;
+  uint32_t concurrency_per_child = 1;
   std::string autoscale;
   double autoscale_idle = 30;
   double child_start_timeout = 60;

@@ -87,7 +87,8 @@ ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
       return 1;
     }
-    const int status = RunChild(place, Registry::Global(), {options.queues, options.child_limits});
+    const int status = RunChild(place, Registry::Global(),
+                                {options.queues, options.child_limits, options.concurrency_per_child});
     for (const auto& runner : runners) runner->Stop();
     return status;
   };

@@ -83,7 +83,7 @@ TEST_F(PoolTest, ARetiredChildGetsNothingNewAndBringsNoCredit) {
   EXPECT_TRUE(pool.Spent(sent[0].child));
   Add(pool, 2);
   EXPECT_NE(Dispatch(pool).at(0).child, sent[0].child);
-  EXPECT_FALSE(pool.ChildDied(sent[0].child, 1));
+  EXPECT_TRUE(pool.ChildDied(sent[0].child, 1).empty());
   EXPECT_EQ(pool.ready_children(), 1u) << "counted once";
 }
 
@@ -143,11 +143,11 @@ TEST_F(PoolTest, ATaskWithAChildOfItsOwnTakesNobodysPlace) {
   EXPECT_THAT(Dispatch(pool), SizeIs(1));
   EXPECT_EQ(pool.buffered(), 0u);
   // It died before it began: the task waits for another one.
-  EXPECT_FALSE(pool.ChildDied(own, 0).has_value());
+  EXPECT_TRUE(pool.ChildDied(own, 0).empty());
   EXPECT_EQ(pool.waiting(), 0u);
   EXPECT_EQ(pool.waiting_apart(), 1u);
   EXPECT_EQ(pool.NextApart(own), apart);
-  EXPECT_EQ(pool.ChildDied(own, 1), apart);
+  EXPECT_EQ(pool.ChildDied(own, 1), std::vector{apart});
   pool.Free(apart);
   EXPECT_EQ(pool.waiting_apart(), 0u);
 }
@@ -312,10 +312,10 @@ TEST_F(PoolTest, ADeathBlamesOnlyTheTaskThatRan) {
   Dispatch(pool);
   Finish(pool, 0, 1, 1);
   // Frame 62 (task 2) had begun.
-  const auto culprit = pool.ChildDied(0, 62);
-  ASSERT_TRUE(culprit.has_value());
-  EXPECT_EQ(pool.task(*culprit).id, 2u);
-  pool.Free(*culprit);
+  const auto running = pool.ChildDied(0, 62);
+  ASSERT_EQ(running.size(), 1u);
+  EXPECT_EQ(pool.task(running[0]).id, 2u);
+  pool.Free(running[0]);
   EXPECT_EQ(pool.ready_children(), 0u);
   // The others go to the next child, in their order.
   pool.ChildReady(1);
@@ -329,7 +329,7 @@ TEST_F(PoolTest, ADeathBetweenTasksBlamesNobody) {
   Ready(pool, 1);
   Add(pool, 1);
   Dispatch(pool);
-  EXPECT_FALSE(pool.ChildDied(0, 0).has_value());
+  EXPECT_TRUE(pool.ChildDied(0, 0).empty());
   EXPECT_EQ(pool.waiting(), 1u);
   EXPECT_EQ(pool.in_hand(), 1u);
 }
@@ -377,10 +377,109 @@ TEST_F(PoolTest, ADeathAfterARecallBlamesNoRecalledTask) {
   for (uint64_t id = 1; id <= 3; ++id) Add(pool, id);
   Dispatch(pool);
   pool.Recalled(0, pool.Recallable(0, 61), 61);
-  const auto culprit = pool.ChildDied(0, 61);
-  ASSERT_TRUE(culprit.has_value());
-  EXPECT_EQ(pool.task(*culprit).id, 1u);
+  const auto running = pool.ChildDied(0, 61);
+  ASSERT_EQ(running.size(), 1u);
+  EXPECT_EQ(pool.task(running[0]).id, 1u);
   EXPECT_EQ(pool.waiting(), 2u);
+}
+
+class LanesTest : public PoolTest {
+ protected:
+  static Pool MakeLanes(uint32_t children, uint32_t lanes) {
+    PoolLimits limits;
+    limits.children = children;
+    limits.lanes = lanes;
+    Pool pool(limits);
+    Ready(pool, children);
+    return pool;
+  }
+  static std::vector<uint64_t> Ids(Pool& pool, const std::vector<Pool::Ticket>& tickets) {
+    std::vector<uint64_t> ids;
+    for (Pool::Ticket ticket : tickets) ids.push_back(pool.task(ticket).id);
+    return ids;
+  }
+};
+
+TEST_F(LanesTest, AChildGetsATaskForEachLane) {
+  Pool pool = MakeLanes(2, 3);
+  EXPECT_EQ(pool.credit_target(), 6u);
+  for (uint64_t id = 1; id <= 8; ++id) Add(pool, id);
+  EXPECT_THAT(Dispatch(pool), SizeIs(6));
+  for (Pool::Child child : {0u, 1u}) EXPECT_EQ(pool.in_flight(child), 3u);
+  EXPECT_EQ(pool.waiting(), 2u);
+  EXPECT_EQ(pool.buffered(), 2u);
+  EXPECT_EQ(pool.busy_children(), 2u);
+}
+
+TEST_F(LanesTest, AnswersComeInAnyOrder) {
+  Pool pool = MakeLanes(1, 4);
+  for (uint64_t id = 1; id <= 4; ++id) Add(pool, id);
+  Dispatch(pool);
+  for (uint64_t id : {3, 1, 4, 2}) {
+    EXPECT_TRUE(pool.Sent(0, id)) << "frame " << id;
+    Finish(pool, 0, id, 10);
+    EXPECT_FALSE(pool.Sent(0, id)) << "frame " << id;
+  }
+  EXPECT_EQ(pool.in_hand(), 0u);
+  EXPECT_EQ(pool.busy_children(), 0u);
+  bool expected = true;
+  EXPECT_FALSE(pool.Answered(0, 3, false, 1, expected));
+  EXPECT_FALSE(expected) << "answered twice";
+}
+
+TEST_F(LanesTest, ADeathBlamesAllThatRanAndNoneThatWaited) {
+  Pool pool = MakeLanes(1, 3);
+  Teach(pool, 1);  // frames 1..60
+  for (uint64_t id = 1; id <= 6; ++id) Add(pool, id);
+  Dispatch(pool);
+  Finish(pool, 0, 2, 1);
+  // Frames 61 to 64 had begun: tasks 1, 3 and 4 ran.
+  const auto running = pool.ChildDied(0, 64);
+  EXPECT_THAT(Ids(pool, running), ElementsAre(1, 3, 4));
+  for (Pool::Ticket ticket : running) pool.Free(ticket);
+  EXPECT_THAT(Ids(pool, pool.TakeWaiting()), ElementsAre(5, 6));
+  EXPECT_EQ(pool.busy_children(), 0u);
+  EXPECT_EQ(pool.buffered(), 2u);
+}
+
+TEST_F(LanesTest, NoMoreAreToBlameThanCanHaveRun) {
+  Pool pool = MakeLanes(1, 2);
+  Teach(pool, 1);
+  for (uint64_t id = 1; id <= 6; ++id) Add(pool, id);
+  Dispatch(pool);
+  // A status page written over by a wild handler.
+  EXPECT_THAT(Ids(pool, pool.ChildDied(0, UINT64_MAX)), ElementsAre(1, 2));
+}
+
+TEST_F(LanesTest, RecalledFramesAreAnsweredBetweenOthers) {
+  Pool pool = MakeLanes(2, 2);
+  Teach(pool, 1);
+  while (pool.in_flight(0) < 5) {
+    Add(pool, 1 + pool.in_hand());
+    Dispatch(pool);
+  }
+  std::vector<uint64_t> of_first;
+  for (Pool::Ticket ticket : pool.InHand()) {
+    if (pool.task(ticket).child == 0) of_first.push_back(pool.task(ticket).id);
+  }
+  const auto first = *pool.Find(of_first[0], 1, of_first[0]);
+  const uint64_t begun = pool.task(first).number + 1;  // two of them run
+  pool.Recalled(0, pool.Recallable(0, begun), begun);
+  EXPECT_EQ(pool.in_flight(0), 2u);
+  EXPECT_EQ(pool.waiting(), 3u);
+  Finish(pool, 0, of_first[1], 1);
+  bool expected = false;
+  EXPECT_FALSE(pool.Answered(0, of_first[2], /*skipped=*/true, 0, expected));
+  EXPECT_TRUE(expected);
+  Finish(pool, 0, of_first[0], 1);
+  EXPECT_EQ(pool.in_flight(0), 0u);
+}
+
+TEST_F(LanesTest, ThePeakCountsChildrenThatTheLanesInUseNeed) {
+  Pool pool = MakeLanes(4, 4);
+  for (uint64_t id = 1; id <= 5; ++id) Add(pool, id);
+  Dispatch(pool);
+  EXPECT_EQ(pool.TakeBusyPeak(), 2u) << "5 tasks fit in 2 children";
 }
 
 TEST_F(PoolTest, HandsBackWhatWaits) {

@@ -1,5 +1,6 @@
 // What a child does all its life: read task frames, run their handlers, send
-// the results. Single-threaded; a handler may start threads of its own.
+// the results. Single-threaded; a handler may start threads of its own. See lanes.h for
+// children that run several tasks at once.
 //
 // Results are gathered and sent when the input is exhausted, when 32 KiB are
 // there or when the first has waited for 200 us. Gathered ones lie in the
@@ -19,6 +20,7 @@ namespace joinq {
 struct ChildSettings {
   std::vector<std::string> queues;  // by their index in task frames
   ChildLimits limits;               // set for this process already
+  uint32_t lanes = 1;               // tasks at once
 };
 
 // Runs the initializers, then serves the channel until the daemon closes it; returns the exit

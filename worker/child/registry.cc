@@ -11,7 +11,7 @@ Registry& Registry::Global() {
   return *registry;
 }
 
-void Registry::Add(std::string_view name, Handler handler) {
+void Registry::Add(std::string_view name, Entry entry) {
   if (auto status = CheckName("handler name", name); !status.ok()) {
     error_.Update(status);
     return;
@@ -26,11 +26,16 @@ void Registry::Add(std::string_view name, Handler handler) {
     return;
   }
   names_.emplace_back(name);
-  handlers_.push_back(std::move(handler));
+  has_async_ = has_async_ || entry.async_handler;
+  entries_.push_back(std::move(entry));
 }
 
 void RegisterHandler(std::string_view name, Handler handler) {
   Registry::Global().Add(name, std::move(handler));
+}
+
+void RegisterAsyncHandler(std::string_view name, AsyncHandler handler) {
+  Registry::Global().AddAsync(name, std::move(handler));
 }
 
 void RegisterChildInit(std::function<void()> initialize) {

@@ -11,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "joinq/async_worker.h"
 #include "joinq/worker.h"
 
 namespace joinq {
@@ -22,21 +23,32 @@ class Registry {
   static Registry& Global();
 
   // A bad or taken name is kept as error() and changes nothing.
-  void Add(std::string_view name, Handler handler);
+  void Add(std::string_view name, Handler handler) { Add(name, {std::move(handler), nullptr}); }
+  void AddAsync(std::string_view name, AsyncHandler handler) { Add(name, {nullptr, std::move(handler)}); }
   void AddInitializer(std::function<void()> initialize) { initializers_.push_back(std::move(initialize)); }
   // What each child runs before its first task, in this order.
   const std::vector<std::function<void()>>& initializers() const { return initializers_; }
   // The first thing that went wrong in Add, or OK.
   const absl::Status& error() const { return error_; }
 
-  size_t size() const { return handlers_.size(); }
+  size_t size() const { return entries_.size(); }
   const std::string& name(size_t index) const { return names_[index]; }
-  const Handler& handler(size_t index) const { return handlers_[index]; }
+  // One of the two is there.
+  const Handler& handler(size_t index) const { return entries_[index].handler; }
+  const AsyncHandler& async_handler(size_t index) const { return entries_[index].async_handler; }
+  bool has_async() const { return has_async_; }
   const std::vector<std::string>& names() const { return names_; }
 
  private:
+  struct Entry {
+    Handler handler;
+    AsyncHandler async_handler;
+  };
+  void Add(std::string_view name, Entry entry);
+
   std::vector<std::string> names_;
-  std::vector<Handler> handlers_;
+  std::vector<Entry> entries_;
+  bool has_async_ = false;
   std::vector<std::function<void()>> initializers_;
   absl::flat_hash_map<std::string, size_t> index_;
   absl::Status error_;

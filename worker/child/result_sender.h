@@ -1,10 +1,12 @@
 // A child's end of the channel: results on their way to the daemon.
 #pragma once
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <string>
 
 #include "worker/child/frames.h"
@@ -12,11 +14,13 @@
 
 namespace joinq {
 
-// Gathers result frames in the status page and sends them.
+// Gathers result frames in the status page and sends them. Not thread-safe: who shares it
+// holds mutex() for each call.
 class ResultSender {
  public:
   ResultSender(int channel, StatusPage& page) : channel_(channel), page_(page) {}
 
+  std::mutex& mutex() { return mutex_; }
   size_t gathered() const { return length_; }
   uint64_t first_ns() const { return first_ns_; }
 
@@ -57,16 +61,22 @@ class ResultSender {
   bool Send(const char* data, size_t size) {
     while (size > 0) {
       const ssize_t sent = send(channel_, data, size, MSG_NOSIGNAL);
-      if (sent < 0 && errno == EINTR) continue;
+      if (sent < 0 && (errno == EINTR || (errno == EAGAIN && WaitWritable()))) continue;
       if (sent < 0) return false;
       data += sent;
       size -= static_cast<size_t>(sent);
     }
     return true;
   }
+  // The channel may be non-blocking.
+  bool WaitWritable() const {
+    pollfd polled{channel_, POLLOUT, 0};
+    return poll(&polled, 1, -1) > 0 || errno == EINTR;
+  }
 
   const int channel_;
   StatusPage& page_;
+  std::mutex mutex_;
   uint64_t start_ = 0;  // stream offset of the first gathered byte
   size_t length_ = 0;
   uint64_t first_ns_ = 0;

@@ -39,8 +39,8 @@ std::string ChildTaskControl::TakeFollowUps() {
 }
 
 void ChildTaskControl::Progress(std::string_view text) {
-  const std::lock_guard lock(mutex_);
-  if (!WriteProgress(page_, number_, text)) return;
+  const std::lock_guard lock(sender_.mutex());
+  if (!WriteProgress(lane_, number_, text)) return;
   ResultFrame frame{};
   frame.header.type = FrameType::kProgress;
   if (sender_.Add(frame, 0)) sender_.Flush();  // if not, the daemon is gone, which Run will see

@@ -11,10 +11,10 @@
 namespace joinq {
 
 // For one task at a time, begun by Begin. The methods of TaskControl may be called
-// by any thread of the handler while it runs: hence the mutex.
+// by any thread of the handler while it runs: hence the mutexes.
 class ChildTaskControl final : public TaskControl {
  public:
-  ChildTaskControl(StatusPage& page, ResultSender& sender) : page_(page), sender_(sender) {}
+  ChildTaskControl(StatusLane& lane, ResultSender& sender) : lane_(lane), sender_(sender) {}
 
   void Begin(uint64_t number) {
     number_ = number;
@@ -23,16 +23,16 @@ class ChildTaskControl final : public TaskControl {
   // What was put, as a Completion with follow-ups only; empty if nothing was.
   std::string TakeFollowUps();
 
-  bool cancelled() const override { return page_.cancel_number.load(std::memory_order_acquire) == number_; }
+  bool cancelled() const override { return lane_.cancel_number.load(std::memory_order_acquire) == number_; }
   bool soft_time_limit_passed() const override {
-    return page_.soft_number.load(std::memory_order_acquire) == number_;
+    return lane_.soft_number.load(std::memory_order_acquire) == number_;
   }
   void Progress(std::string_view text) override;
   void Put(std::string_view queue, std::string_view handler, std::string_view payload,
            const FollowUpOptions& options) override;
 
  private:
-  StatusPage& page_;
+  StatusLane& lane_;
   ResultSender& sender_;
   uint64_t number_ = 0;
   std::mutex mutex_;

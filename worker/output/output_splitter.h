@@ -26,12 +26,18 @@ static_assert(sizeof(OutputMark) == 24);
 
 class OutputSplitter {
  public:
+  // `in_turns`: frames run several at a time and write by turns. Then a frame may write again
+  // after its mark, a frame of 0 means that none of them writes, and nothing is held back
+  // but beginnings of marks.
+  explicit OutputSplitter(bool in_turns = false) : in_turns_(in_turns) {}
+
   // Calls take(number, text) for each piece of `data`, in order. `before` is the frame
   // that ran just before it was read, `after` the one just after. May hold back the
   // beginning of a mark, and what another frame may have written that began meanwhile:
   // until its mark comes, or more output.
   template <typename Take>
   void Feed(const OutputKey& key, std::string_view data, uint64_t before, uint64_t after, Take take) {
+    if (in_turns_) before = after = before != 0 ? before : after;
     if (!held_.empty()) {
       held_.append(data);
       data = held_;
@@ -50,7 +56,7 @@ class OutputSplitter {
       uint64_t number;
       std::memcpy(&number, rest.data() + at + kOutputKeyBytes, sizeof number);
       if (at > 0) take(number, rest.substr(0, at));
-      next_ = number + 1;
+      if (!in_turns_) next_ = number + 1;
       rest.remove_prefix(at + sizeof(OutputMark));
     }
   }
@@ -72,6 +78,7 @@ class OutputSplitter {
     }
     return text.npos;
   }
+  const bool in_turns_;
   std::string held_;
   uint64_t next_ = 0;  // no frame below this one writes any more
 };

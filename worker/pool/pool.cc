@@ -66,8 +66,8 @@ std::optional<Pool::Ticket> Pool::NextApart(Child child) {
   task.place = Task::Place::kSent;
   task.child = child;
   task.number = slot.front_number;
-  slot.fifo.push_back({ticket, false, static_cast<uint32_t>(task.frame.size()), task.id});
-  slot.live = 1;
+  slot.fifo.push_back({ticket, false, false, static_cast<uint32_t>(task.frame.size()), task.id});
+  slot.live = slot.unanswered = 1;
   return ticket;
 }
 
@@ -90,9 +90,9 @@ void Pool::Free(Ticket ticket) {
 }
 
 uint32_t Pool::FramesPerChild() const {
-  if (answers_ < kAnswersForMean || mean_us_ >= kLongUs) return 1;
+  if (answers_ < kAnswersForMean || mean_us_ >= kLongUs) return limits_.lanes;
   const double frames = kBufferedUs / std::max(mean_us_, kServiceUsMin);
-  return static_cast<uint32_t>(std::clamp<double>(frames, 1, limits_.child_frames_max));
+  return std::max(limits_.lanes, static_cast<uint32_t>(std::min<double>(frames, limits_.child_frames_max)));
 }
 
 bool Pool::HasRoom(const Slot& slot, uint32_t frames) const {
@@ -123,8 +123,9 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
       task.place = Task::Place::kSent;
       task.child = best;
       task.number = slot.front_number + slot.fifo.size();
-      slot.fifo.push_back({ticket, false, bytes, task.id});
-      if (slot.live++ == 0) busy_peak_ = std::max(busy_peak_, ++busy_);
+      slot.fifo.push_back({ticket, false, false, bytes, task.id});
+      ++slot.unanswered;
+      MoreLive(slot);
       --slot.tasks_left;
       slot.bytes += bytes;
       out.push_back({best, ticket});
@@ -135,11 +136,17 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
 std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
                                            bool& expected) {
   Slot& slot = children_[child];
-  expected = !slot.fifo.empty() && slot.fifo.front().task_id == task_id;
+  auto found = slot.fifo.begin();
+  if (limits_.lanes > 1) {
+    found = std::find_if(slot.fifo.begin(), slot.fifo.end(),
+                         [&](const Entry& entry) { return !entry.answered && entry.task_id == task_id; });
+  }
+  expected = found != slot.fifo.end() && found->task_id == task_id;
   if (!expected) return std::nullopt;
-  const Entry entry = slot.fifo.front();
-  slot.fifo.pop_front();
-  ++slot.front_number;
+  const Entry entry = *found;
+  found->answered = true;
+  --slot.unanswered;
+  for (; !slot.fifo.empty() && slot.fifo.front().answered; slot.fifo.pop_front()) ++slot.front_number;
   slot.bytes -= entry.bytes;
   slot.stalled = false;
   if (skipped && !entry.recalled) ++slot.tasks_left;
@@ -158,8 +165,16 @@ std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool s
   return entry.ticket;
 }
 
+void Pool::MoreLive(Slot& slot) {
+  if (slot.live++ == 0) ++busy_;
+  if (slot.live <= limits_.lanes) running_peak_ = std::max(running_peak_, ++running_);
+}
+
 void Pool::LessLive(Slot& slot) {
-  if (--slot.live == 0 && !slot.apart) --busy_;
+  --slot.live;
+  if (slot.apart) return;
+  if (slot.live == 0) --busy_;
+  if (slot.live < limits_.lanes) --running_;
 }
 
 void Pool::RequeueFront(Ticket ticket) {
@@ -190,27 +205,28 @@ std::optional<Pool::Ticket> Pool::Sent(Child child, uint64_t number) const {
   const Slot& slot = children_[child];
   if (number < slot.front_number || number - slot.front_number >= slot.fifo.size()) return std::nullopt;
   const Entry& entry = slot.fifo[number - slot.front_number];
-  if (entry.recalled) return std::nullopt;
+  if (entry.recalled || entry.answered) return std::nullopt;
   return entry.ticket;
 }
 
-std::optional<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
+std::vector<Pool::Ticket> Pool::ChildDied(Child child, uint64_t begun) {
   Slot& slot = children_[child];
-  std::optional<Ticket> culprit;
-  for (uint64_t number = slot.front_number + slot.fifo.size(); number-- > slot.front_number;) {
+  std::vector<Ticket> running, others;
+  for (uint64_t number = slot.front_number; number < slot.front_number + slot.fifo.size(); ++number) {
     const Entry& entry = slot.fifo[number - slot.front_number];
-    if (entry.recalled) continue;
-    if (number == slot.front_number && begun >= number) {
-      culprit = entry.ticket;
-    } else {
-      RequeueFront(entry.ticket);
-    }
+    if (entry.recalled || entry.answered) continue;
+    const bool ran = number <= begun && running.size() < limits_.lanes;
+    (ran ? running : others).push_back(entry.ticket);
   }
+  for (auto ticket = others.rbegin(); ticket != others.rend(); ++ticket) RequeueFront(*ticket);
   if (slot.ready) --ready_;
-  if (slot.live > 0 && !slot.apart) --busy_;
+  if (slot.live > 0 && !slot.apart) {
+    --busy_;
+    running_ -= std::min(slot.live, limits_.lanes);
+  }
   if (slot.retired && !slot.apart) --leaving_;
   slot = Slot{};
-  return culprit;
+  return running;
 }
 
 Pool::Range Pool::Recallable(Child child, uint64_t begun) const {
@@ -223,7 +239,7 @@ void Pool::Recalled(Child child, Range range, uint64_t begun_after) {
   const uint64_t first = std::max(range.from, begun_after + 1);
   for (uint64_t number = range.to; number-- > first;) {
     Entry& entry = slot.fifo[number - slot.front_number];
-    if (entry.recalled) continue;
+    if (entry.recalled || entry.answered) continue;
     entry.recalled = true;
     LessLive(slot);
     ++slot.tasks_left;
@@ -276,18 +292,19 @@ std::optional<Pool::Ticket> Pool::Find(uint64_t id, uint64_t epoch, uint64_t seq
 uint32_t Pool::credit_target() const {
   if (paused_ || ready_ == 0) return 0;
   const uint32_t children = growing_ ? capacity_ : std::min(capacity_, ready_);
-  uint64_t target = children;
+  const uint32_t lanes = children * limits_.lanes;
+  uint64_t target = lanes;
   if (answers_ >= kAnswersForMean && !handed_back_) {
     const double service_us = std::max(mean_us_, kServiceUsMin);
     if (service_us < kLongUs) {
       target = std::max(2 * target, static_cast<uint64_t>(2 * kBufferedUs / service_us * children));
     } else if (service_us < kVeryLongUs) {
-      target += static_cast<uint64_t>(std::ceil(std::min(1.0, kRoundTripUs / service_us) * children));
+      target += static_cast<uint64_t>(std::ceil(std::min(1.0, kRoundTripUs / service_us) * lanes));
     }
   }
   if (mean_bytes_ > 1) target = std::min(target, static_cast<uint64_t>(limits_.bytes_max / mean_bytes_));
   target = std::min<uint64_t>(target, limits_.prefetch_max);
-  return static_cast<uint32_t>(std::max<uint64_t>(target, children));
+  return static_cast<uint32_t>(std::max<uint64_t>(target, lanes));
 }
 
 uint32_t Pool::TakeCredit() {

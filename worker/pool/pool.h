@@ -3,11 +3,12 @@
 // clock, not thread-safe. The daemon does what it says.
 //
 // A task in hand is named by a Ticket and is either waiting in the daemon or
-// sent to a child. A child answers the frames sent to it in their order;
-// frames are numbered from 1 for each life of a child, as in its status page.
+// sent to a child. A child begins the frames sent to it in their order, as many at
+// once as it has lanes, and answers them as they end; they are numbered from 1 for
+// each life of a child, as in its status page.
 //
 // Adaptive prefetch. While the mean service time is unknown (fewer than 8
-// answers) or at least 1 ms, a child has one task at a time; from 1 ms on the
+// answers) or at least 1 ms, a lane has one task at a time; from 1 ms on the
 // worker holds as many more as hide the round trip to the broker, none from 90 ms
 // on. Below 1 ms a child gets as many as last it about 5 ms, and the worker holds
 // twice that, up to prefetch_max, or fewer when their payloads would pass 64 MiB.
@@ -26,7 +27,8 @@ namespace joinq {
 
 struct PoolLimits {
   uint32_t children = 1;               // slots to begin with, and children to ask for tasks for
-  uint32_t prefetch_max = 2048;        // tasks in hand plus asked for; never less than one a child
+  uint32_t lanes = 1;                  // tasks that each of them runs at once
+  uint32_t prefetch_max = 2048;        // tasks in hand plus asked for; never less than one a lane
   uint32_t child_frames_max = 128;     // sent to one child, not answered
   uint64_t child_bytes_max = 1 << 20;  // of these frames; one frame may be larger
   uint64_t bytes_max = 64 << 20;       // expected, of all tasks in hand
@@ -84,8 +86,9 @@ class Pool {
   std::optional<Ticket> Find(uint64_t id, uint64_t epoch, uint64_t sequence) const;
 
   // --- answers
-  // The answer of `child` to its oldest frame. Gives the task if this answers
-  // it; nothing if the task went elsewhere meanwhile or was skipped and waits again.
+  // The answer of `child` to its oldest frame of `task_id`, which must be its oldest of all if
+  // it has one lane. Gives the task if this answers it; nothing if the task went elsewhere
+  // meanwhile or was skipped and waits again.
   // `expected` is false (and nothing happened) if the child owes no answer for `task_id`.
   std::optional<Ticket> Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
                                  bool& expected);
@@ -98,9 +101,9 @@ class Pool {
   }
   void ChildReady(Child child);
   // `begun` is the child's last word in its status page, after its last answers
-  // were taken. The task it ran then is the culprit (the caller frees it); all
+  // were taken. Those it ran then are returned, oldest first (the caller frees them); all
   // others it had wait again, at no cost.
-  std::optional<Ticket> ChildDied(Child child, uint64_t begun);
+  std::vector<Ticket> ChildDied(Child child, uint64_t begun);
   // The next task that waits for a child of its own; it counts as sent to `child`, which
   // was not ready and gets nothing else.
   std::optional<Ticket> NextApart(Child child);
@@ -117,8 +120,12 @@ class Pool {
   bool retired(Child child) const { return children_[child].retired; }
   // Unanswered frames that are not recalled.
   uint32_t in_flight(Child child) const { return children_[child].live; }
-  // More than one unanswered frame and not known to be stalled: what is behind the first may be stuck.
-  bool MayBeStuck(Child child) const { return children_[child].fifo.size() > 1 && !children_[child].stalled; }
+  // Has unanswered frames beside those that are `running`, and is not known to be stalled: they, or
+  // their answers, may be stuck.
+  bool MayBeStuck(Child child, uint32_t running = 1) const {
+    return children_[child].unanswered > running && !children_[child].stalled;
+  }
+  bool stalled(Child child) const { return children_[child].stalled; }
 
   // --- slow tasks
   // No more frames for it until it answers.
@@ -160,13 +167,15 @@ class Pool {
   size_t waiting_apart() const { return waiting_apart_.size(); }
   size_t in_hand() const { return in_hand_; }
   // In hand and not yet with a child, or behind what that runs.
-  size_t buffered() const { return in_hand_ - busy_ - (apart_ - waiting_apart_.size()); }
+  size_t buffered() const { return in_hand_ - running_ - (apart_ - waiting_apart_.size()); }
   uint32_t ready_children() const { return ready_; }
   // Retired and not dead.
   uint32_t leaving_children() const { return leaving_; }
   uint32_t busy_children() const { return busy_; }
-  // The most that were busy at once since the last call.
-  uint32_t TakeBusyPeak() { return std::exchange(busy_peak_, busy_); }
+  // The most that had to be busy at once since the last call.
+  uint32_t TakeBusyPeak() {
+    return (std::exchange(running_peak_, running_) + limits_.lanes - 1) / limits_.lanes;
+  }
   double mean_service_us() const { return mean_us_; }
 
  private:
@@ -174,13 +183,15 @@ class Pool {
   struct Entry {
     Ticket ticket;
     bool recalled;  // the ticket is no longer this child's
+    bool answered;
     uint32_t bytes;
     uint64_t task_id;
   };
   struct Slot {
-    std::deque<Entry> fifo;
-    uint64_t front_number = 1;  // of fifo.front()
-    uint32_t live = 0;
+    std::deque<Entry> fifo;     // the first one is not answered
+    uint64_t front_number = 1;  // of that
+    uint32_t unanswered = 0;
+    uint32_t live = 0;  // of these, not recalled
     uint64_t bytes = 0;
     bool ready = false;
     bool stalled = false;
@@ -192,6 +203,7 @@ class Pool {
   uint32_t FramesPerChild() const;
   bool HasRoom(const Slot& slot, uint32_t frames) const;
   void RequeueFront(Ticket ticket);
+  void MoreLive(Slot& slot);
   void LessLive(Slot& slot);
 
   const PoolLimits limits_;
@@ -206,8 +218,9 @@ class Pool {
   uint32_t capacity_;
   uint32_t ready_ = 0;
   uint32_t leaving_ = 0;
-  uint32_t busy_ = 0;
-  uint32_t busy_peak_ = 0;
+  uint32_t busy_ = 0;     // children
+  uint32_t running_ = 0;  // lanes, of those that are busy
+  uint32_t running_peak_ = 0;
   uint32_t outstanding_ = 0;
   bool growing_ = true;
   bool paused_ = false;

@@ -1,10 +1,11 @@
-// The page of memory that a child shares with the daemon: which task it runs
+// The page of memory that a child shares with the daemon: which tasks it runs
 // since when, and the results it has gathered but not yet sent. The daemon
 // reads it without a message and after the child's death.
 //
-// Task frames are numbered from 1 in the order they are sent to the child. The
-// child writes its part, the daemon only the recall range; all are atomics
-// because two processes share them without a lock.
+// Task frames are numbered from 1 in the order they are sent to the child, which begins
+// them in that order. A child runs one at a time, or several: each in a lane of its own.
+// The child writes its part, the daemon only the recall range and what it asks of a
+// task; all are atomics because two processes share them without a lock.
 //
 // Recall. The daemon takes back frames that have not begun: it stores
 // recall_to, then recall_from, then reads `begun`. The child stores `begun`,
@@ -37,25 +38,38 @@ namespace joinq {
 inline constexpr size_t kOutboxBytes = 64 << 10;
 inline constexpr size_t kProgressBytes = 4096;
 
-struct StatusPage {
+inline constexpr uint32_t kLanesMax = 64;
+
+// What a child runs at one time in one place.
+struct StatusLane {
   // Written by the child.
-  alignas(64) std::atomic<uint64_t> start_ns;  // CLOCK_MONOTONIC when frame `begun` began
-  std::atomic<uint64_t> begun;                 // number of the newest frame begun (or skipped)
-  std::atomic<uint64_t> done;                  // and of the newest one answered: it runs while they differ
-  std::atomic<uint64_t> outbox;
-  std::array<char, 16> output_key;  // of the marks in its output; set before its first frame
+  alignas(64) std::atomic<uint64_t> number;  // of the frame that runs here; 0: none
+  std::atomic<uint64_t> start_ns;            // CLOCK_MONOTONIC when it began
   // Written by the daemon.
-  alignas(64) std::atomic<uint64_t> recall_from;
-  std::atomic<uint64_t> recall_to;      // exclusive
   std::atomic<uint64_t> soft_number;    // the frame that is past its soft time limit
   std::atomic<uint64_t> cancel_number;  // the frame nobody wants the result of any more
-  alignas(64) char outbox_bytes[kOutboxBytes];
   // The newest progress text of a task, written by the child: the version is odd meanwhile.
   std::atomic<uint64_t> progress_version;
   std::atomic<uint32_t> progress_told;  // a frame that says so is on its way; the daemon resets it
   std::atomic<uint32_t> progress_bytes;
   std::atomic<uint64_t> progress_number;  // of the frame it is of
   char progress[kProgressBytes];
+};
+
+struct StatusPage {
+  // Written by the child.
+  alignas(64) std::atomic<uint64_t> begun;  // number of the newest frame begun (or skipped)
+  std::atomic<uint64_t> begun_ns;           // when that was
+  // The frame whose code runs just now, of those that are in lanes; 0: of none of them.
+  // Only kept by a child that can have several at once.
+  std::atomic<uint64_t> current;
+  std::atomic<uint64_t> outbox;
+  std::array<char, 16> output_key;  // of the marks in its output; set before its first frame
+  // Written by the daemon.
+  alignas(64) std::atomic<uint64_t> recall_from;
+  std::atomic<uint64_t> recall_to;  // exclusive
+  alignas(64) char outbox_bytes[kOutboxBytes];
+  StatusLane lanes[kLanesMax];  // a child with one task at a time uses the first
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -85,28 +99,37 @@ inline bool PeekOutbox(const StatusPage& page, uint64_t consumed, std::string& o
   return false;
 }
 
-// The child's side: replaces the text (cut to kProgressBytes). True: the daemon is to be told.
-inline bool WriteProgress(StatusPage& page, uint64_t number, std::string_view text) {
-  text = text.substr(0, kProgressBytes);
-  page.progress_version.fetch_add(1, std::memory_order_acq_rel);
-  std::atomic_thread_fence(std::memory_order_release);
-  page.progress_number.store(number, std::memory_order_relaxed);
-  page.progress_bytes.store(static_cast<uint32_t>(text.size()), std::memory_order_relaxed);
-  std::memcpy(page.progress, text.data(), text.size());
-  page.progress_version.fetch_add(1, std::memory_order_release);
-  return page.progress_told.exchange(1, std::memory_order_seq_cst) == 0;
+// The lane that runs the frame now, or null.
+inline StatusLane* LaneOf(StatusPage& page, uint64_t number) {
+  for (StatusLane& lane : page.lanes) {
+    if (lane.number.load(std::memory_order_acquire) == number) return &lane;
+  }
+  return nullptr;
 }
 
-// The daemon's side. False if it is just being written: then the child tells again.
-inline bool ReadProgress(StatusPage& page, uint64_t& number, std::string& text) {
-  page.progress_told.store(0, std::memory_order_seq_cst);
-  const uint64_t version = page.progress_version.load(std::memory_order_acquire);
-  number = page.progress_number.load(std::memory_order_relaxed);
-  const size_t bytes = page.progress_bytes.load(std::memory_order_relaxed);
+// The child's side: replaces the text (cut to kProgressBytes). True: the daemon is to be told.
+inline bool WriteProgress(StatusLane& lane, uint64_t number, std::string_view text) {
+  text = text.substr(0, kProgressBytes);
+  lane.progress_version.fetch_add(1, std::memory_order_acq_rel);
+  std::atomic_thread_fence(std::memory_order_release);
+  lane.progress_number.store(number, std::memory_order_relaxed);
+  lane.progress_bytes.store(static_cast<uint32_t>(text.size()), std::memory_order_relaxed);
+  std::memcpy(lane.progress, text.data(), text.size());
+  lane.progress_version.fetch_add(1, std::memory_order_release);
+  return lane.progress_told.exchange(1, std::memory_order_seq_cst) == 0;
+}
+
+// The daemon's side. False if there is nothing new, or if it is just being written: then the
+// child tells again.
+inline bool ReadProgress(StatusLane& lane, uint64_t& number, std::string& text) {
+  if (lane.progress_told.exchange(0, std::memory_order_seq_cst) == 0) return false;
+  const uint64_t version = lane.progress_version.load(std::memory_order_acquire);
+  number = lane.progress_number.load(std::memory_order_relaxed);
+  const size_t bytes = lane.progress_bytes.load(std::memory_order_relaxed);
   if (version % 2 != 0 || bytes > kProgressBytes) return false;
-  text.assign(page.progress, bytes);
+  text.assign(lane.progress, bytes);
   std::atomic_thread_fence(std::memory_order_acquire);
-  return page.progress_version.load(std::memory_order_relaxed) == version;
+  return lane.progress_version.load(std::memory_order_relaxed) == version;
 }
 
 // A mapping of a status page. Movable; unmaps on destruction.

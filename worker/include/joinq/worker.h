@@ -200,29 +200,59 @@ std::tuple<Args...> ArgsFromJson(std::string_view text) {
   return codec_internal::ArgsFrom<std::tuple<Args...>>(array, std::index_sequence_for<Args...>{});
 }
 
-// Runs `call` and turns what it returns into a payload of the kind that came in.
+// The arguments of a call, as they came: by MessagePack, as a JSON array, or as one raw payload.
+template <typename... Args>
+std::tuple<Stored<Args>...> DecodeArgs(const TaskContext& task, std::string_view payload) {
+  if (task.content_type == kMsgpackType) return UnpackArgs<Stored<Args>...>(payload);
+  if (!task.content_type.empty()) {
+    throw DecodeError("content type \"" + std::string(task.content_type) + "\" is not known to this handler");
+  }
+  if constexpr (sizeof...(Args) == 1 && (kIsRaw<Args> && ...)) {
+    return {Stored<Args>{std::string(payload)}...};
+  } else {
+    return ArgsFromJson<Stored<Args>...>(payload);
+  }
+}
+
+// What a handler returned, as a payload of the kind that came in.
+inline HandlerResult EncodeNothing(bool msgpack) {
+  return msgpack ? HandlerResult{PackVoid(), kMsgpackType} : HandlerResult{};
+}
+template <typename R>
+HandlerResult EncodeValue(bool msgpack, R value) {
+  if (msgpack) {
+    if constexpr (std::is_same_v<R, std::string_view>) {
+      return {PackResult(std::string(value)), kMsgpackType};
+    } else {
+      return {PackResult(value), kMsgpackType};
+    }
+  }
+  if constexpr (kIsText<R>) {
+    return {std::string(std::move(value)), ""};
+  } else if constexpr (std::is_same_v<R, Bytes>) {
+    return {std::move(value.data), ""};
+  } else {
+    return {nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), ""};
+  }
+}
 template <typename Call>
 HandlerResult ResultOf(bool msgpack, Call&& call) {
   using R = std::decay_t<decltype(call())>;
   if constexpr (std::is_void_v<R>) {
     call();
-    return msgpack ? HandlerResult{PackVoid(), kMsgpackType} : HandlerResult{};
+    return EncodeNothing(msgpack);
   } else {
-    auto value = call();
-    if (msgpack) {
-      if constexpr (std::is_same_v<R, std::string_view>) {
-        return {PackResult(std::string(value)), kMsgpackType};
-      } else {
-        return {PackResult(value), kMsgpackType};
-      }
-    }
-    if constexpr (kIsText<R>) {
-      return {std::string(std::move(value)), ""};
-    } else if constexpr (std::is_same_v<R, Bytes>) {
-      return {std::move(value.data), ""};
-    } else {
-      return {nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), ""};
-    }
+    return EncodeValue<R>(msgpack, call());
+  }
+}
+
+// Only when the arguments are known is it known whether the context is asked for as well.
+template <typename F, typename... Args>
+decltype(auto) Invoke(const F& function, const TaskContext& task, auto&&... args) {
+  if constexpr (std::is_invocable_v<const F&, const TaskContext&, Args...>) {
+    return function(task, std::forward<decltype(args)>(args)...);
+  } else {
+    return function(std::forward<decltype(args)>(args)...);
   }
 }
 
@@ -230,34 +260,21 @@ template <typename F, typename... Args>
 Handler Typed(F function) {
   return
       [function = std::move(function)](const TaskContext& task, std::string_view payload) -> HandlerResult {
-        // Only now is it known whether the context is asked for as well.
-        auto invoke = [&](auto&&... args) -> decltype(auto) {
-          if constexpr (std::is_invocable_v<const F&, const TaskContext&, Args...>) {
-            return function(task, std::forward<decltype(args)>(args)...);
-          } else {
-            return function(std::forward<decltype(args)>(args)...);
-          }
-        };
         const bool msgpack = task.content_type == kMsgpackType;
-        if (!msgpack && !task.content_type.empty()) {
-          throw DecodeError("content type \"" + std::string(task.content_type) +
-                            "\" is not known to this handler");
-        }
-        if constexpr (sizeof...(Args) == 1 && (kIsRaw<Args> && ...)) {
-          if (!msgpack) {
-            return ResultOf(false, [&]() -> decltype(auto) {
-              if constexpr ((std::is_same_v<Args, std::string_view> && ...)) {
-                return invoke(payload);
-              } else if constexpr ((std::is_same_v<Args, std::string> && ...)) {
-                return invoke(std::string(payload));
-              } else {
-                return invoke(Bytes{std::string(payload)});
-              }
-            });
+        if constexpr (std::is_same_v<std::tuple<Args...>, std::tuple<std::string_view>>) {
+          if (task.content_type.empty()) {  // not copied
+            return ResultOf(false,
+                            [&]() -> decltype(auto) { return Invoke<F, Args...>(function, task, payload); });
           }
         }
-        auto args = msgpack ? UnpackArgs<Stored<Args>...>(payload) : ArgsFromJson<Stored<Args>...>(payload);
-        return ResultOf(msgpack, [&]() -> decltype(auto) { return std::apply(invoke, std::move(args)); });
+        auto args = DecodeArgs<Args...>(task, payload);
+        return ResultOf(msgpack, [&]() -> decltype(auto) {
+          return std::apply(
+              [&](auto&&... each) -> decltype(auto) {
+                return Invoke<F, Args...>(function, task, std::forward<decltype(each)>(each)...);
+              },
+              std::move(args));
+        });
       };
 }
 

@@ -1,0 +1,13 @@
+// A child that runs several tasks at once: coroutines on one Asio loop, each in a lane of
+// its own. Plain handlers run there as well, each to its end at once.
+#pragma once
+
+#include "worker/child/task_call.h"
+#include "worker/process/zygote.h"
+
+namespace joinq {
+
+// As RunChild, with that many lanes (1 to kLanesMax).
+int RunLanes(const ChildPlace& place, ChildWork& work, uint32_t lanes);
+
+}  // namespace joinq
