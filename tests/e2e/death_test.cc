@@ -1,6 +1,6 @@
-// kill -9 of a child, of the worker, of the broker, under load: nothing is lost,
-// everything ends, join returns. Each test says how much it saw and fails below a
-// floor, since a test that saw little proves little.
+// kill -9 of a child, and of the broker under load: nothing is lost, everything ends, join
+// returns. Each test says how much it saw and fails below a floor, since a test that saw
+// little proves little. Many kills of children, zygotes and workers: kill_test.cc.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -57,22 +57,6 @@ void AddUnderFire(const std::string& url, int tasks, const std::function<void()>
   EXPECT_EQ(client.queue_info("q").stats.unfinished, 0u);
 }
 
-TEST(Death, OfChildrenUnderLoadLosesNothing) {
-  BrokerProcess broker({}, /*memory=*/true);
-  Program worker = StartWorker(broker.url(), "q");
-  std::mt19937 random(7);
-  AddUnderFire(
-      broker.url(), 5000,
-      [&] {
-        const auto children = PoolChildren(worker.pid());
-        if (!children.empty()) ::kill(children[random() % children.size()], SIGKILL);
-        Eventually([&] { return false; }, std::chrono::milliseconds(20 + random() % 30));
-      },
-      20);
-  EXPECT_TRUE(Eventually([&] { return !PoolChildren(worker.pid()).empty(); })) << "the pool is not refilled";
-  for (pid_t pid : Descendants(worker.pid())) EXPECT_FALSE(IsZombie(pid));
-}
-
 TEST(Death, OfAChildHasItsTaskRedeliveredWithinASecond) {
   BrokerProcess broker;
   Program worker = StartWorker(broker.url(), "q", {"--exec", "slow=sleep 1000"});
@@ -112,25 +96,6 @@ TEST(Death, ATaskThatAlwaysKillsItsChildEndsDeadAndOtherQueuesGoOn) {
   EXPECT_EQ(stats.dead_kept, 1u);
   EXPECT_EQ(stats.unfinished, 0u);
   EXPECT_EQ((good.apply<int>("add", 1, 1)), 2);
-}
-
-TEST(Death, OfAWorkerUnderLoadLosesNothing) {
-  BrokerProcess broker({"--worker-grace", "0.2"});
-  Program steady = StartWorker(broker.url(), "q");
-  Program victim = StartWorker(broker.url(), "q");
-  AddUnderFire(
-      broker.url(), 5000,
-      [&] {
-        const auto orphans = Descendants(victim.pid());
-        victim.Signal(SIGKILL);
-        victim.Wait();
-        for (pid_t pid : orphans) {
-          EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0 || IsZombie(pid); }))
-              << pid << " outlives its worker";
-        }
-        victim = StartWorker(broker.url(), "q");
-      },
-      4);
 }
 
 TEST(Death, OfTheBrokerUnderLoadLosesNothingAcknowledged) {

@@ -206,27 +206,24 @@ Program StartWorker(const std::string& url, const std::string& queue, std::vecto
   return worker;
 }
 
-std::vector<pid_t> Descendants(pid_t pid) {
+std::vector<pid_t> ChildrenOf(pid_t pid) {
   std::vector<pid_t> found;
   std::error_code ignored;
-  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", ignored)) {
-    std::ifstream in(task.path() / "children");
-    for (pid_t child; in >> child;) {
-      found.push_back(child);
-      for (pid_t below : Descendants(child)) found.push_back(below);
-    }
+  for (const auto& thread : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", ignored)) {
+    std::ifstream in(thread.path() / "children");
+    for (pid_t child; in >> child;) found.push_back(child);
   }
   return found;
 }
 
-namespace {
-std::vector<pid_t> ChildrenOf(pid_t pid) {
+std::vector<pid_t> Descendants(pid_t pid) {
   std::vector<pid_t> found;
-  std::ifstream in("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
-  for (pid_t child; in >> child;) found.push_back(child);
+  for (pid_t child : ChildrenOf(pid)) {
+    found.push_back(child);
+    for (pid_t below : Descendants(child)) found.push_back(below);
+  }
   return found;
 }
-}  // namespace
 
 std::vector<pid_t> PoolZygotes(pid_t worker) {
   std::vector<pid_t> zygotes;

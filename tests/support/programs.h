@@ -87,6 +87,8 @@ class BrokerProcess {
 // joinq-worker with two children and the demo handlers, serving `queue`. Ready
 // once the broker lists it.
 Program StartWorker(const std::string& url, const std::string& queue, std::vector<std::string> more = {});
+// Process ids of its children, of all its threads, those it has adopted included.
+std::vector<pid_t> ChildrenOf(pid_t pid);
 // Process ids of all descendants.
 std::vector<pid_t> Descendants(pid_t pid);
 // Children of the worker that run handlers (those of its zygote).
