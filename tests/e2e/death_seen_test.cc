@@ -47,6 +47,7 @@ class DeathSeen : public ::testing::Test {
     return StartWorker(broker_.url(), "q",
                        {"--module", BuildDirectory() + "/tests/witness_module.so", "--log-level", "error"});
   }
+  static std::string PidField(pid_t pid) { return "\"pid\":" + std::to_string(pid) + ","; }
   // The begin of the task on another than `not_on`.
   std::optional<RunRecord> AwaitBegin(uint64_t number, uint32_t not_on = 0) {
     std::optional<RunRecord> found;
@@ -87,9 +88,10 @@ class DeathSeen : public ::testing::Test {
       run = AwaitBegin(kNumber, member);
       ASSERT_TRUE(run.has_value()) << "the task does not begin elsewhere";
       handed_over->Add(at, run->at_ns);
-      const std::string list = RunProgram({"joinq", "-u", broker_.url(), "worker", "list", "--json"}).output;
-      EXPECT_EQ(list.find(std::to_string(pid)), std::string::npos) << list;
-      EXPECT_NE(list.find(std::to_string(workers[run->member - 1].pid())), std::string::npos) << list;
+      std::string list = RunProgram({"joinq", "-u", broker_.url(), "worker", "list", "--json"}).output;
+      std::erase(list, ' ');
+      EXPECT_EQ(list.find(PidField(pid)), std::string::npos) << list;
+      EXPECT_NE(list.find(PidField(workers[run->member - 1].pid())), std::string::npos) << list;
       holder.Wait();
       holder = StartMember(member);
     }

@@ -62,6 +62,11 @@ JOINQ_TASK(witness, [](const joinq::TaskContext& task, uint64_t number, int64_t 
   TheWitness().End(run);
   return std::to_string(task.epoch) + " " + std::to_string(task.sequence);
 });
+// Waits for so long, as for a disk or another host; notes nothing.
+JOINQ_TASK(nap, [](int64_t us) {
+  const timespec time{us / 1'000'000, us % 1'000'000 * 1000};
+  if (us > 0) nanosleep(&time, nullptr);
+});
 // Never returns.
 JOINQ_TASK(hold, [](const joinq::TaskContext& task, uint64_t number) {
   TheWitness().Begin(RunOf(task, number));
