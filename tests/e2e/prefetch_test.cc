@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <joinq/client.h>
 
+#include <iostream>
+
 #include "tests/support/programs.h"
 
 namespace joinq::testing {
@@ -33,6 +35,32 @@ TEST_F(Prefetch, TinyTasksBehindALongOneRunElsewhere) {
   const auto begin = std::chrono::steady_clock::now();
   for (auto& result : results) result.get(20s);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_FALSE(long_one.ready());
+}
+
+// No matter how many tasks its child has been sent behind it.
+TEST_F(Prefetch, TinyTasksBehindALongOneRunOnTheOtherChildOfItsWorker) {
+  Program both = StartWorker(broker_.url(), "both", {"--name", "both", "--exec", "long=sleep 600"});
+  Pool pool(client_, "both");
+  auto run = [&](int tasks) {
+    std::vector<AsyncResult<int>> results;
+    for (int i = 0; i < tasks; ++i) results.push_back(pool.apply_async<int>("add", i, 1));
+    return results;
+  };
+  for (auto& result : run(3000)) result.get(30s);
+  client_.open_queue("both").pause();
+  auto before = run(200);
+  auto long_one = pool.apply_async<std::string>("long");
+  long_one.id(20s);
+  auto behind = run(500);
+  behind.back().id(20s);
+  const auto begin = std::chrono::steady_clock::now();
+  client_.open_queue("both").resume();
+  for (auto& result : before) result.get(20s);
+  for (auto& result : behind) result.get(20s);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  std::cout << "[ seen     ] the last one ended after " << took.count() << " ms\n";
+  EXPECT_LT(took, 2s);
   EXPECT_FALSE(long_one.ready());
 }
 
