@@ -1,4 +1,6 @@
 // Handlers that behave badly: each gets a clear error and the worker goes on.
+#include <fstream>
+
 #include "absl/time/clock.h"
 #include "tests/worker/worker_fixture.h"
 
@@ -32,16 +34,25 @@ TEST_P(BadHandlerTest, IsToldApartAndOthersGoOn) {
 
 INSTANTIATE_TEST_SUITE_P(
     Handlers, BadHandlerTest,
-    ::testing::Values(BadHandler{"crash", "", v1::FAILURE_KIND_CRASH, "SIGSEGV"},
-                      BadHandler{"abort_now", "", v1::FAILURE_KIND_CRASH, "SIGABRT"},
-                      BadHandler{"exit_in_order", "[0]", v1::FAILURE_KIND_CRASH,
-                                 "exit status 0 in the middle"},
-                      BadHandler{"spin", "", v1::FAILURE_KIND_TIME_LIMIT, "hard time limit of 0.5 s"},
-                      BadHandler{"spin_ignoring_term", "", v1::FAILURE_KIND_TIME_LIMIT, "hard time limit"},
-                      BadHandler{"eat_memory", "[4000]", v1::FAILURE_KIND_OUT_OF_MEMORY, "out of memory"},
-                      BadHandler{"fork_many", "[50]", v1::FAILURE_KIND_TIME_LIMIT, "hard time limit"},
-                      BadHandler{"close_everything", "", v1::FAILURE_KIND_CRASH, "closed its channel"},
-                      BadHandler{"leave_a_stranger", "", v1::FAILURE_KIND_CRASH, "SIGSEGV"}),
+    ::testing::Values(
+        BadHandler{"crash", "", v1::FAILURE_KIND_CRASH, "died: signal 11, SIGSEGV (Segmentation fault)"},
+        BadHandler{"abort_now", "", v1::FAILURE_KIND_CRASH, "died: signal 6, SIGABRT (Aborted)"},
+        BadHandler{"exit_in_order", "[0]", v1::FAILURE_KIND_CRASH,
+                   "died: exit status 0 in the middle of a task"},
+        BadHandler{"spin", "", v1::FAILURE_KIND_TIME_LIMIT,
+                   "hard time limit of 0.5 s passed; it was ended after "},
+        BadHandler{"spin_ignoring_term", "", v1::FAILURE_KIND_TIME_LIMIT,
+                   "hard time limit of 0.5 s passed; it was ended after "},
+        BadHandler{"eat_memory", "[4000]", v1::FAILURE_KIND_OUT_OF_MEMORY,
+                   "out of memory: a child may have 256 MiB (--max-memory-per-child)"},
+        BadHandler{"fork_many", "[50]", v1::FAILURE_KIND_TIME_LIMIT,
+                   "hard time limit of 0.5 s passed; it was ended after "},
+        BadHandler{"write_for_ever", "", v1::FAILURE_KIND_TIME_LIMIT,
+                   "hard time limit of 0.5 s passed; it was ended after "},
+        BadHandler{"close_everything", "", v1::FAILURE_KIND_CRASH,
+                   "closed its channel to the worker, so it can answer nothing; it was ended"},
+        BadHandler{"leave_a_stranger", "", v1::FAILURE_KIND_CRASH,
+                   "died: signal 11, SIGSEGV (Segmentation fault)"}),
     [](const auto& info) { return std::string(info.param.handler); });
 
 TEST_F(WorkerTest, AForkBombEndsWithItsTask) {
@@ -58,6 +69,51 @@ TEST_F(WorkerTest, AForkBombEndsWithItsTask) {
   EXPECT_TRUE(WaitGone(bomb));
   EXPECT_EQ(Run("add", "[1, 2]").result(), "3");  // the replacement works
   EXPECT_EQ(ChildPids().size(), 1u);
+}
+
+TEST_F(WorkerTest, AForkBombThatDoublesEndsWithItsTask) {
+  Start({"-c", "1", "--time-limit", "1", "--kill-grace", "0.2"});
+  const pid_t child = ChildPids().at(0);
+  const auto completion = Run("fork_doubling", "[7]");
+  EXPECT_EQ(completion.error().kind(), v1::FAILURE_KIND_TIME_LIMIT);
+  EXPECT_THAT(completion.error().message(), HasSubstr("hard time limit of 1 s passed; it was ended after "));
+  // None of them is left, not as a zombie either.
+  EXPECT_TRUE(broker_.WaitFor([&] { return kill(-child, 0) != 0; }));
+  EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
+}
+
+TEST_F(WorkerTest, AStrangerOfADeadTaskEndsWithTheWorkerAtTheLatest) {
+  Start({"-c", "1"});
+  const auto completion = Run("leave_a_stranger", "");
+  const std::string& detail = completion.error().detail();
+  const size_t said = detail.find("stranger ");
+  ASSERT_NE(said, std::string::npos) << detail;
+  const pid_t stranger = std::stoi(detail.substr(said + 9));
+  EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
+  EXPECT_EQ(Stop(), 0);
+  EXPECT_TRUE(WaitGone({stranger}));
+}
+
+TEST_F(WorkerTest, WritingWithoutEndCostsTheWorkerNoMemory) {
+  Start({"-c", "1", "--time-limit", "2", "--exec", "yes=yes"});
+  const auto peak_mib = [this] {
+    std::ifstream status("/proc/" + std::to_string(worker_->pid()) + "/status");
+    for (std::string word; status >> word;) {
+      uint64_t kib;
+      if (word == "VmHWM:" && status >> kib) return kib >> 10;
+    }
+    return uint64_t{0};
+  };
+  Run("add", "[1, 2]");
+  const uint64_t before = peak_mib();
+  ASSERT_GT(before, 0u);
+  const auto completion = Run("write_for_ever", "");
+  EXPECT_EQ(completion.error().kind(), v1::FAILURE_KIND_TIME_LIMIT);
+  EXPECT_THAT(completion.error().detail(), HasSubstr("mmmmm"));
+  EXPECT_LE(completion.error().detail().size(), 16384u);
+  // A program's standard output is its result, which may not be of any size.
+  EXPECT_THAT(Run("yes", "").error().message(), HasSubstr("bytes to its standard output"));
+  EXPECT_LT(peak_mib(), before + 64);
 }
 
 }  // namespace

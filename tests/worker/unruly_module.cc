@@ -90,6 +90,10 @@ JOINQ_TASK(say_much, [](int mib) {
   for (int i = 0; i < mib * 1024; ++i) puts(line.c_str());
   throw std::runtime_error("said it all");
 });
+JOINQ_TASK(write_for_ever, [] {
+  const std::string line = std::string(1023, 'm') + '\n';
+  for (;;) fwrite(line.data(), 1, line.size(), stdout);
+});
 JOINQ_TASK(header,
            [](const joinq::TaskContext& task, std::string name) { return std::string(task.header(name)); });
 // Says how far it is again and again, then waits until it is cancelled.
@@ -125,15 +129,23 @@ JOINQ_TASK(fork_many, [](int count) {
   }
   for (;;) pause();
 });
-// Leaves a process in a session of its own behind, which holds the channel open, and dies.
+// One in which every process forks: 2 to the power of `generations` in the end.
+JOINQ_TASK(fork_doubling, [](int generations) {
+  for (int i = 0; i < generations; ++i) fork();
+  for (;;) pause();
+});
+// Leaves a process in a session of its own behind, which holds the channel open, says its
+// pid and dies.
 JOINQ_TASK(leave_a_stranger, [] {
   const pid_t pid = fork();
   if (pid == 0) {
     setsid();
-    if (fork() == 0) {
+    const pid_t stranger = fork();
+    if (stranger == 0) {
       sleep(3600);
       _exit(0);
     }
+    fprintf(stderr, "stranger %d\n", stranger);
     _exit(0);
   }
   waitpid(pid, nullptr, 0);
