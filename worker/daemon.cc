@@ -64,6 +64,7 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood,
 Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote)
     : options_(options),
       worker_id_(RandomId()),
+      payloads_(PayloadsInUseMax()),
       keeper_(std::move(keeper)),
       keeper_readable_(io_, dup(keeper_.control_fd())),
       brood_(std::make_shared<Brood>(io_, std::move(zygote.zygote))),

@@ -46,6 +46,7 @@
 namespace joinq {
 
 struct ResultFrame;
+struct TaskHeader;
 
 class Daemon : public LinkEvents {
  public:
@@ -87,6 +88,7 @@ class Daemon : public LinkEvents {
     bool single = false;                             // made for one task
     std::string answer;                              // of such a one: its result frame, until it has ended
     std::string start_error;                         // why it will never be ready
+    std::string payload_error;                       // why the newest large result was not taken
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
     boost::asio::posix::stream_descriptor output;    // what it writes; not open if that is inherited
     boost::asio::steady_timer output_timer;
@@ -121,6 +123,12 @@ class Daemon : public LinkEvents {
 
   // Tasks (either thread).
   void TakeGroup(const v1::DeliveryGroup& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A task's frame; large payloads in shared memory, see frames.h (daemon_payloads.cc).
+  void Frame(const TaskHeader& header, std::string_view content_type, std::string_view headers,
+             std::string_view payload, Pool::Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static PayloadMemoryPtr MemoryOf(const Pool::Task& task);
+  // Finds the payload of a result that is large. One that cannot be read becomes a failure.
+  void TakeLarge(Child& child, ResultFrame& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Lost(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends what the pool assigns, asks for more, sees to the watch. Then Flush the link.
   void Dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -301,6 +309,7 @@ class Daemon : public LinkEvents {
 
   const WorkerOptions options_;
   const uint64_t worker_id_;
+  PayloadStore payloads_ ABSL_GUARDED_BY(mutex_);  // outlives all that holds some of it
   boost::asio::io_context io_;
   Keeper keeper_;
   boost::asio::posix::stream_descriptor keeper_readable_;

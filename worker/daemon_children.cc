@@ -66,6 +66,7 @@ void Daemon::Bury(Child& child) {
   }
   child.channel.Peek();
   TakeResults(child);
+  child.channel.DropUnsent();
   child.dead = true;
   child.end_timer.cancel();
   boost::system::error_code ignored;

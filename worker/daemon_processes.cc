@@ -21,7 +21,7 @@ void Daemon::StartProcess(const ChildPtr& child) {
   started.set_epoch(task.epoch);
   started.set_sequence(task.sequence);
   started.set_pid(static_cast<uint32_t>(child->channel.pid()));
-  child->channel.Append(task.frame);
+  child->channel.Append(task.frame, MemoryOf(task));
   SendTo(child);
   uint64_t now = 0;
   WatchSent(child->slot, now);
@@ -38,6 +38,7 @@ void Daemon::OnProcessEnded(Child& child, const ChildEnd& end) {
   std::string_view answer = child.answer;
   ResultFrame frame;
   if (ticket && TakeResult(answer, frame) == Parse::kFrame) {
+    TakeLarge(child, frame);
     bool expected = false;
     pool_.Answered(child.slot, frame.header.task_id, false, 0, expected);
     EndOutput(child, frame.header.task_id);

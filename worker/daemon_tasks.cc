@@ -89,7 +89,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
     headers.clear();
     for (const auto& each : delivery.headers()) AppendHeaderPair(each.name(), each.value(), headers);
     header.header_count = static_cast<uint16_t>(delivery.headers_size());
-    EncodeTask(header, group.content_type(), headers, delivery.payload(), task.frame);
+    Frame(header, group.content_type(), headers, delivery.payload(), task);
     pool_.Framed(ticket);
     if (apart) pool_.SetApart(ticket);
   }
@@ -103,7 +103,7 @@ void Daemon::Dispatch() {
   for (size_t i = 0; i < assignments_.size(); ++i) {
     const auto [slot, ticket] = assignments_[i];
     const ChildPtr& child = children_[slot];
-    child->channel.Append(pool_.task(ticket).frame);
+    child->channel.Append(pool_.task(ticket).frame, MemoryOf(pool_.task(ticket)));
     // Consecutive ones for a child go out with one call.
     if (i + 1 < assignments_.size() && assignments_[i + 1].child == slot) continue;
     SendTo(child);
@@ -148,6 +148,7 @@ void Daemon::TakeResults(Child& child) {
       if (child.answer.empty()) child.answer.assign(frame_start, frame.header.length);
       continue;
     }
+    TakeLarge(child, frame);
     bool expected = false;
     const bool skipped = frame.header.verdict == ResultVerdict::kSkipped;
     const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.task_id, skipped,

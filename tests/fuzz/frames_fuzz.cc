@@ -9,7 +9,11 @@ namespace {
 
 std::string Encoded(const TaskFrame& frame) {
   std::string out;
-  EncodeTask(frame.header, frame.content_type, frame.headers, frame.payload, out);
+  if (frame.header.type == FrameType::kLargeTask) {
+    EncodeLargeTask(frame.header, frame.content_type, frame.headers, frame.place, out);
+  } else {
+    EncodeTask(frame.header, frame.content_type, frame.headers, frame.payload, out);
+  }
   return out;
 }
 
@@ -27,6 +31,7 @@ void CheckRoundTrip(const Frame& frame, Parse (*take)(std::string_view&, Frame&)
   Frame again{};
   if (take(in, again) != Parse::kFrame || !in.empty() || Encoded(again) != once) std::abort();
   if (again.content_type != frame.content_type || again.payload != frame.payload) std::abort();
+  if (again.place.memory != frame.place.memory || again.place.bytes != frame.place.bytes) std::abort();
 }
 
 // As a child reads them: what is left over is left alone.
@@ -79,7 +84,13 @@ std::vector<std::string> Seeds() {
   ResultFrame ready{};
   ready.header.type = FrameType::kReady;
   const std::string greeting = Encoded(ready);
-  return {frame, frame + frame, whole, whole + frame, greeting + whole + whole};
+  std::string large;
+  EncodeLargeTask(task, "application/json", headers, {3, 100'000}, large);
+  result.payload = {};
+  result.header.large = result.header.fresh_memory = 1;
+  result.place = {1, 70'000};
+  return {frame,         frame + frame,  whole, whole + frame, greeting + whole + whole,
+          large + frame, Encoded(result)};
 }
 
 }  // namespace

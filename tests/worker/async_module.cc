@@ -120,3 +120,12 @@ JOINQ_ASYNC_TASK(async_threaded, [](const TaskContext& task, int reports) -> awa
   thread.join();
   co_return reports;
 });
+// What came, some time after it came.
+static const bool async_raw_registered =
+    (joinq::RegisterAsyncHandler(
+         "async_raw",
+         [](const TaskContext& task, std::string_view payload) -> awaitable<joinq::HandlerResult> {
+           co_await Nap(20);
+           co_return joinq::HandlerResult{std::string(payload), std::string(task.content_type)};
+         }),
+     true);

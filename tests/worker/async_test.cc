@@ -200,6 +200,20 @@ TEST_F(AsyncTest, ThreadsOfOneMayReportWhileOthersEnd) {
   ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completed >= 201; }));
 }
 
+TEST_F(AsyncTest, PayloadsOfAllSizesStayWhereTheyAreWhileOthersRun) {
+  StartWith("20");
+  std::map<uint64_t, std::string> payloads;
+  for (int i = 0; i < 60; ++i) {
+    const std::string payload(size_t{1} << (i % 21), static_cast<char>('a' + i % 26));
+    payloads[broker_.Put("async_raw", payload, "type " + std::to_string(i))] = payload;
+  }
+  for (const auto& [id, payload] : payloads) {
+    const auto completion = Await(id);
+    EXPECT_TRUE(completion.result() == payload) << payload.size() << " bytes";
+    EXPECT_EQ(completion.content_type(), "type " + std::to_string(id - payloads.begin()->first));
+  }
+}
+
 TEST_F(AsyncTest, AChildIsReplacedAfterTheTasksOfItsLife) {
   StartWith("4", {"--max-tasks-per-child", "10"});
   std::vector<uint64_t> ids;

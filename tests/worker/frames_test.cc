@@ -69,6 +69,45 @@ TEST(FramesTest, HeadersGoWithATask) {
   EXPECT_EQ(TakeTask(in, frame), Parse::kMalformed);
 }
 
+TEST(FramesTest, ALargePayloadIsItsPlace) {
+  TaskHeader header{};
+  header.task_id = 9;
+  std::string block, out;
+  AppendHeaderPair("a", "1", block);
+  header.header_count = 1;
+  EncodeLargeTask(header, "type", block, {7, 100'000}, out);
+  std::string_view in = out;
+  TaskFrame frame;
+  ASSERT_EQ(TakeTask(in, frame), Parse::kFrame);
+  EXPECT_EQ(frame.header.type, FrameType::kLargeTask);
+  EXPECT_EQ(frame.content_type, "type");
+  EXPECT_EQ(frame.headers, block);
+  EXPECT_EQ(frame.payload, "");
+  EXPECT_EQ(frame.place.memory, 7u);
+  EXPECT_EQ(frame.place.bytes, 100'000u);
+  out += "x";
+  ++out[0];
+  in = out;
+  EXPECT_EQ(TakeTask(in, frame), Parse::kMalformed);
+
+  ResultFrame result{};
+  result.header.type = FrameType::kResult;
+  result.header.large = 1;
+  result.follow_ups = "more";
+  result.place = {3, 70'000};
+  std::string encoded = Encoded(result);
+  in = encoded;
+  ResultFrame back;
+  ASSERT_EQ(TakeResult(in, back), Parse::kFrame);
+  EXPECT_EQ(back.follow_ups, "more");
+  EXPECT_EQ(back.payload, "");
+  EXPECT_EQ(back.place.memory, 3u);
+  EXPECT_EQ(back.place.bytes, 70'000u);
+  --encoded[0];
+  in = encoded;
+  EXPECT_EQ(TakeResult(in, back), Parse::kMalformed);
+}
+
 TEST(FramesTest, ProgressIsTheNewestAndToldOnce) {
   UniqueFd fd;
   auto page = SharedStatusPage::Create(fd);

@@ -3,8 +3,6 @@
 #include <signal.h>
 #include <stdio_ext.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -14,12 +12,12 @@
 #include "worker/child/output_marks.h"
 #include "worker/child/result_sender.h"
 #include "worker/child/task_call.h"
+#include "worker/child/task_reader.h"
 #include "worker/child/task_signals.h"
 
 namespace joinq {
 namespace {
 
-constexpr size_t kReadBytes = 128 << 10;
 constexpr size_t kFlushBytes = 32 << 10;
 constexpr uint64_t kFlushAfterNs = 200'000;
 constexpr uint64_t kWriteNsMin = 500;  // no task writes to a pipe in less
@@ -27,44 +25,31 @@ constexpr uint64_t kWriteNsMin = 500;  // no task writes to a pipe in less
 // One task at a time, without an event loop.
 class Child {
  public:
-  Child(const ChildPlace& place, ChildWork& work)
-      : channel_(place.channel),
+  Child(const ChildPlace& place, ChildWork& work, size_t payload_bytes_in_frame)
+      : reader_(place.channel),
         page_(place.page),
         single_(place.single),
         work_(work),
         marks_(place.page, place.output),
-        sender_(place.channel, place.page),
+        sender_(place.channel, place.page, payload_bytes_in_frame),
         call_(place.page.lanes[0], sender_, work) {}
 
   int Run() {
     if (!StartChild(sender_, work_.registry)) return 1;
-    std::string buffer(kReadBytes, '\0');
-    size_t filled = 0;
     for (;;) {
-      const ssize_t got = recv(channel_, buffer.data() + filled, buffer.size() - filled, 0);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return got == 0 ? 0 : 1;
-      filled += static_cast<size_t>(got);
-      std::string_view in(buffer.data(), filled);
-      if (!RunAll(in) || !sender_.Flush()) return 1;
+      const TaskReader::Got got = reader_.Receive(0);
+      if (got != TaskReader::Got::kSome) return got == TaskReader::Got::kEnd ? 0 : 1;
+      if (!RunAll() || !sender_.Flush()) return 1;
       if (single_ && number_ > 0) return call_.failed() ? 1 : 0;
-      // What is left is the beginning of a frame; make sure that all of it fits.
-      std::memmove(buffer.data(), in.data(), in.size());
-      filled = in.size();
-      const size_t claimed = ClaimedLength(std::string_view(buffer.data(), filled));
-      if (claimed > buffer.size() || (filled == 0 && buffer.size() > kReadBytes)) {
-        buffer.resize(std::max(claimed, kReadBytes));
-        buffer.shrink_to_fit();
-      }
     }
   }
 
  private:
-  bool RunAll(std::string_view& in) {
+  bool RunAll() {
     now_ns_ = MonotonicNs();
     TaskFrame frame;
     for (;;) {
-      switch (TakeTask(in, frame)) {
+      switch (reader_.Next(frame)) {
         case Parse::kIncomplete:
           return true;
         case Parse::kMalformed:
@@ -87,9 +72,10 @@ class Child {
       ResultFrame skipped = SkippedResult(frame);
       if (!sender_.Add(skipped, now_ns_)) return false;
     } else {
-      if (call_.Begin(frame, number_, now_ns_)) {
+      const auto payload = reader_.Payload(frame);
+      if (call_.Begin(frame, payload.status(), number_, now_ns_)) {
         try {
-          call_.Succeed(work_.registry.handler(call_.handler())(call_.context(), frame.payload));
+          call_.Succeed(work_.registry.handler(call_.handler())(call_.context(), payload->bytes));
         } catch (...) {
           call_.Fail(std::current_exception());
         }
@@ -105,7 +91,7 @@ class Child {
     return true;
   }
 
-  const int channel_;
+  TaskReader reader_;
   StatusPage& page_;
   const bool single_;
   ChildWork& work_;
@@ -128,8 +114,8 @@ int RunChild(const ChildPlace& place, const Registry& registry, const ChildSetti
   if (getrandom(place.page.output_key.data(), place.page.output_key.size(), 0) < 0) return 1;
   ChildWork work{registry, place.handlers, settings.queues, settings.limits};
   const uint32_t lanes = place.single ? 1 : settings.lanes;
-  if (lanes > 1 || registry.has_async()) return RunLanes(place, work, lanes);
-  return Child(place, work).Run();
+  if (lanes > 1 || registry.has_async()) return RunLanes(place, work, lanes, settings.payload_bytes_in_frame);
+  return Child(place, work, settings.payload_bytes_in_frame).Run();
 }
 
 }  // namespace joinq

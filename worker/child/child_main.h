@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/child/frames.h"
 #include "worker/child/registry.h"
 #include "worker/limits.h"
 #include "worker/process/zygote.h"
@@ -18,9 +19,10 @@
 namespace joinq {
 
 struct ChildSettings {
-  std::vector<std::string> queues;  // by their index in task frames
-  ChildLimits limits;               // set for this process already
-  uint32_t lanes = 1;               // tasks at once
+  std::vector<std::string> queues;                       // by their index in task frames
+  ChildLimits limits;                                    // set for this process already
+  uint32_t lanes = 1;                                    // tasks at once
+  size_t payload_bytes_in_frame = kPayloadBytesInFrame;  // of a result; larger ones in shared memory
 };
 
 // Runs the initializers, then serves the channel until the daemon closes it; returns the exit

@@ -15,6 +15,34 @@ Parse TakeHeader(std::string_view in, Header& header) {
   return Parse::kFrame;
 }
 
+std::string_view BytesOf(const PayloadPlace& place) {
+  return {reinterpret_cast<const char*>(&place), sizeof place};
+}
+
+// False if `in` is no place.
+bool TakePlace(std::string_view& in, PayloadPlace& place) {
+  if (in.size() != sizeof place) return false;
+  std::memcpy(&place, in.data(), sizeof place);
+  in = {};
+  return true;
+}
+
+void Encode(TaskHeader header, std::string_view content_type, std::string_view headers,
+            std::string_view payload, std::string& out) {
+  content_type = content_type.substr(0, 255);
+  const auto header_bytes = static_cast<uint32_t>(headers.size());
+  const size_t block = header.header_count > 0 ? sizeof header_bytes + headers.size() : 0;
+  header.length = static_cast<uint32_t>(sizeof header + content_type.size() + block + payload.size());
+  header.content_type_bytes = static_cast<uint8_t>(content_type.size());
+  out.assign(reinterpret_cast<const char*>(&header), sizeof header);
+  out.append(content_type);
+  if (block > 0) {
+    out.append(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes);
+    out.append(headers);
+  }
+  out.append(payload);
+}
+
 size_t Put(char* out, std::string_view text) {
   if (!text.empty()) std::memcpy(out, text.data(), text.size());
   return text.size();
@@ -24,19 +52,14 @@ size_t Put(char* out, std::string_view text) {
 
 void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
                 std::string_view payload, std::string& out) {
-  content_type = content_type.substr(0, 255);
-  const auto header_bytes = static_cast<uint32_t>(headers.size());
-  const size_t block = header.header_count > 0 ? sizeof header_bytes + headers.size() : 0;
-  header.length = static_cast<uint32_t>(sizeof header + content_type.size() + block + payload.size());
   header.type = FrameType::kTask;
-  header.content_type_bytes = static_cast<uint8_t>(content_type.size());
-  out.assign(reinterpret_cast<const char*>(&header), sizeof header);
-  out.append(content_type);
-  if (block > 0) {
-    out.append(reinterpret_cast<const char*>(&header_bytes), sizeof header_bytes);
-    out.append(headers);
-  }
-  out.append(payload);
+  Encode(header, content_type, headers, payload, out);
+}
+
+void EncodeLargeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
+                     PayloadPlace place, std::string& out) {
+  header.type = FrameType::kLargeTask;
+  Encode(header, content_type, headers, BytesOf(place), out);
 }
 
 void AppendHeaderPair(std::string_view name, std::string_view value, std::string& block) {
@@ -74,7 +97,8 @@ size_t PrepareResult(ResultFrame& frame) {
   header.detail_bytes = static_cast<uint16_t>(frame.detail.size());
   header.follow_up_bytes = static_cast<uint32_t>(frame.follow_ups.size());
   header.length = static_cast<uint32_t>(sizeof header + frame.content_type.size() + frame.message.size() +
-                                        frame.detail.size() + frame.follow_ups.size() + frame.payload.size());
+                                        frame.detail.size() + frame.follow_ups.size() +
+                                        (header.large ? sizeof frame.place : frame.payload.size()));
   return header.length;
 }
 
@@ -85,13 +109,16 @@ size_t EncodeResultHead(const ResultFrame& frame, char* out) {
   at += Put(out + at, frame.message);
   at += Put(out + at, frame.detail);
   at += Put(out + at, frame.follow_ups);
+  if (frame.header.large) at += Put(out + at, BytesOf(frame.place));
   return at;
 }
 
 Parse TakeTask(std::string_view& in, TaskFrame& frame) {
   if (Parse parse = TakeHeader(in, frame.header); parse != Parse::kFrame) return parse;
   const auto& header = frame.header;
-  if (header.type != FrameType::kTask || sizeof header + header.content_type_bytes > header.length) {
+  const bool large = header.type == FrameType::kLargeTask;
+  if ((header.type != FrameType::kTask && !large) ||
+      sizeof header + header.content_type_bytes > header.length) {
     return Parse::kMalformed;
   }
   std::string_view rest = in.substr(sizeof header, header.length - sizeof header);
@@ -104,6 +131,7 @@ Parse TakeTask(std::string_view& in, TaskFrame& frame) {
     frame.headers = rest.substr(sizeof(uint32_t), bytes);
     rest.remove_prefix(sizeof(uint32_t) + bytes);
   }
+  if (large && !TakePlace(rest, frame.place)) return Parse::kMalformed;
   frame.payload = rest;
   in.remove_prefix(header.length);
   return Parse::kFrame;
@@ -129,6 +157,7 @@ Parse TakeResult(std::string_view& in, ResultFrame& frame) {
   frame.message = take(header.message_bytes);
   frame.detail = take(header.detail_bytes);
   frame.follow_ups = take(header.follow_up_bytes);
+  if (header.large && !TakePlace(rest, frame.place)) return Parse::kMalformed;
   frame.payload = rest;
   in.remove_prefix(header.length);
   return Parse::kFrame;

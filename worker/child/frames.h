@@ -12,6 +12,11 @@
 //   them, or a kStartFailed with the message why there never will be one; a kProgress,
 //   which is all header, says that there is news in the status page.
 //
+// A large payload, either way, is not in the frame but in shared memory, and in its place
+// is a PayloadPlace. The descriptor of that memory comes with the frame's first byte: of
+// a kLargeTask always, of a result if `fresh_memory` says so; later ones may lie in the
+// same memory.
+//
 // `length` counts the whole frame, header included.
 #pragma once
 
@@ -23,7 +28,14 @@
 
 namespace joinq {
 
-enum class FrameType : uint8_t { kTask = 1, kReady = 2, kResult = 3, kProgress = 4, kStartFailed = 5 };
+enum class FrameType : uint8_t {
+  kTask = 1,
+  kReady = 2,
+  kResult = 3,
+  kProgress = 4,
+  kStartFailed = 5,
+  kLargeTask = 6
+};
 
 // kSkipped: recalled by the daemon before it began; it never ran.
 enum class ResultVerdict : uint8_t { kDone = 0, kFailed = 1, kSkipped = 2 };
@@ -31,6 +43,8 @@ enum class ResultVerdict : uint8_t { kDone = 0, kFailed = 1, kSkipped = 2 };
 inline constexpr uint16_t kNoIndex = 0xffff;
 // Payload limits are enforced elsewhere; this stops a broken peer.
 inline constexpr uint32_t kFrameBytesMax = 16u << 20;
+// Larger ones go in shared memory, which is faster from here on (bench/payload_bench.cc).
+inline constexpr size_t kPayloadBytesInFrame = 64 << 10;
 inline constexpr size_t kErrorMessageBytesMax = 4096;
 inline constexpr size_t kErrorDetailBytesMax = 16384;
 
@@ -62,17 +76,25 @@ struct ResultHeader {
   uint16_t message_bytes;
   uint16_t detail_bytes;
   uint8_t content_type_bytes;
-  uint8_t retire;  // 1: the child is used up and should be replaced
-  uint8_t reserved[2];
+  uint8_t retire;        // 1: the child is used up and should be replaced
+  uint8_t large;         // 1: a PayloadPlace is where the payload would be
+  uint8_t fresh_memory;  // 1: the descriptor of its memory comes with this frame
   uint32_t follow_up_bytes;
 };
 static_assert(sizeof(ResultHeader) == 32);
+
+// Where a large payload is: the first bytes of a shared memory.
+struct PayloadPlace {
+  uint32_t memory;  // its id
+  uint32_t bytes;
+};
 
 struct TaskFrame {
   TaskHeader header;
   std::string_view content_type;
   std::string_view headers;  // see TakeHeaderPair
-  std::string_view payload;
+  std::string_view payload;  // of a large one: none
+  PayloadPlace place;        // of a large one
 };
 
 struct ResultFrame {
@@ -81,7 +103,8 @@ struct ResultFrame {
   std::string_view message;
   std::string_view detail;
   std::string_view follow_ups;
-  std::string_view payload;
+  std::string_view payload;  // of a large one that was taken: none
+  PayloadPlace place;        // of a large one
 };
 
 // Replaces `out` by the frame; length, type and content_type_bytes of `header` are filled in.
@@ -90,15 +113,20 @@ struct ResultFrame {
 void EncodeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
                 std::string_view payload, std::string& out);
 
+// The same for a payload that lies in shared memory.
+void EncodeLargeTask(TaskHeader header, std::string_view content_type, std::string_view headers,
+                     PayloadPlace place, std::string& out);
+
 // Appends one header of a task to `block`. Longer parts than 65535 bytes are cut.
 void AppendHeaderPair(std::string_view name, std::string_view value, std::string& block);
 // Takes the first one off `block`; false if there is no whole one.
 bool TakeHeaderPair(std::string_view& block, std::string_view& name, std::string_view& value);
 
-// The size of the frame that EncodeResult writes. Cuts texts to their limits first.
+// The size of the frame that EncodeResult writes, with the payload's PayloadPlace if it is large.
+// Cuts texts to their limits first.
 size_t PrepareResult(ResultFrame& frame);
-// Writes a prepared frame's header and texts, without the payload, to `out`
-// (room for PrepareResult(frame) - payload.size()); returns how much it wrote.
+// Writes a prepared frame's header and texts to `out`, and its place if it is large, but
+// not the payload (room for PrepareResult(frame) less that); returns how much it wrote.
 size_t EncodeResultHead(const ResultFrame& frame, char* out);
 
 enum class Parse { kFrame, kIncomplete, kMalformed };

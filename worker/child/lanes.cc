@@ -12,10 +12,10 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <cerrno>
 #include <deque>
 
 #include "worker/child/lane_executor.h"
+#include "worker/child/task_reader.h"
 #include "worker/child/task_signals.h"
 
 namespace joinq {
@@ -23,17 +23,17 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr size_t kReadBytes = 64 << 10;
 constexpr int kEventsPerFlush = 64;
 
 class Lanes {
  public:
-  Lanes(const ChildPlace& place, ChildWork& work, uint32_t lanes)
+  Lanes(const ChildPlace& place, ChildWork& work, uint32_t lanes, size_t payload_bytes_in_frame)
       : place_(place),
         page_(place.page),
         work_(work),
         marks_(place.page, place.output),
-        sender_(place.channel, place.page),
+        reader_(place.channel),
+        sender_(place.channel, place.page, payload_bytes_in_frame),
         readable_(io_, dup(place.channel)),
         asked_(io_) {
     for (uint32_t i = 0; i < lanes; ++i) lanes_.emplace_back(page_.lanes[i], *this);
@@ -64,8 +64,8 @@ class Lanes {
     StatusLane& page;
     TaskCall call;
     asio::any_io_executor executor;
-    std::string frame;  // its bytes
-    std::string_view payload;
+    std::string frame;  // what the task's views point to
+    TaskPayload payload;
     asio::cancellation_signal cancel;
     bool busy = false;
     bool cancelled = false;
@@ -77,18 +77,11 @@ class Lanes {
       const auto lane =
           std::find_if(lanes_.begin(), lanes_.end(), [](const Lane& each) { return !each.busy; });
       if (lane == lanes_.end() || (place_.single && number_ > 0)) return;  // its end pumps again
-      std::string_view in(input_.data() + taken_, filled_ - taken_);
-      const char* const begin = in.data();
       TaskFrame frame;
-      switch (TakeTask(in, frame)) {
-        case Parse::kFrame: {
-          lane->frame.assign(begin, frame.header.length);
-          taken_ += frame.header.length;
-          std::string_view own = lane->frame;
-          TakeTask(own, frame);
+      switch (reader_.Next(frame)) {
+        case Parse::kFrame:
           Start(*lane, frame);
           break;
-        }
         case Parse::kIncomplete:
           if (!Read()) return;
           break;
@@ -98,26 +91,24 @@ class Lanes {
     }
   }
 
+  // The frame with its views into `kept`, but for a payload in shared memory.
+  static TaskFrame Keep(const TaskFrame& frame, std::string& kept) {
+    kept.assign(frame.content_type).append(frame.headers).append(frame.payload);
+    std::string_view rest = kept;
+    TaskFrame own = frame;
+    for (std::string_view* part : {&own.content_type, &own.headers, &own.payload}) {
+      const size_t bytes = part->size();
+      *part = rest.substr(0, bytes);
+      rest.remove_prefix(bytes);
+    }
+    return own;
+  }
   // False: nothing has come; or no more will.
   bool Read() {
     if (ended_) return false;
-    std::memmove(input_.data(), input_.data() + taken_, filled_ - taken_);
-    filled_ -= std::exchange(taken_, 0);
-    const size_t claimed = ClaimedLength({input_.data(), filled_});
-    const size_t size = std::max<size_t>(kReadBytes, claimed);
-    if (size > input_.size() || (filled_ == 0 && input_.size() > size)) {
-      input_.resize(size);
-      input_.shrink_to_fit();
-    }
-    ssize_t got;
-    do {
-      got = recv(place_.channel, input_.data() + filled_, input_.size() - filled_, MSG_DONTWAIT);
-    } while (got < 0 && errno == EINTR);
-    if (got > 0) {
-      filled_ += static_cast<size_t>(got);
-      return true;
-    }
-    if (got < 0 && errno == EAGAIN) {
+    const TaskReader::Got got = reader_.Receive(MSG_DONTWAIT);
+    if (got == TaskReader::Got::kSome) return true;
+    if (got == TaskReader::Got::kNothing) {
       if (std::exchange(waiting_, true)) return false;
       readable_.async_wait(asio::posix::stream_descriptor::wait_read,
                            [this](boost::system::error_code error) {
@@ -127,7 +118,7 @@ class Lanes {
       return false;
     }
     ended_ = true;
-    EndIfDone(got == 0 ? 0 : 1);
+    EndIfDone(got == TaskReader::Got::kEnd ? 0 : 1);
     return false;
   }
 
@@ -142,8 +133,11 @@ class Lanes {
     lane.busy = true;
     ++busy_;
     lane.cancelled = false;
-    lane.payload = frame.payload;
-    if (!lane.call.Begin(frame, number_, now)) return Finish(lane);
+    auto payload = reader_.Payload(frame);
+    const TaskFrame kept = Keep(frame, lane.frame);
+    if (!lane.call.Begin(kept, payload.status(), number_, now)) return Finish(lane);
+    lane.payload = *std::move(payload);
+    if (lane.payload.memory == nullptr) lane.payload.bytes = kept.payload;
     const size_t handler = lane.call.handler();
     if (work_.registry.async_handler(handler)) {
       asio::co_spawn(
@@ -158,7 +152,7 @@ class Lanes {
     {
       const InLane in_lane(page_, lane.page, marks_);
       try {
-        lane.call.Succeed(work_.registry.handler(handler)(lane.call.context(), lane.payload));
+        lane.call.Succeed(work_.registry.handler(handler)(lane.call.context(), lane.payload.bytes));
       } catch (...) {
         lane.call.Fail(std::current_exception());
       }
@@ -168,7 +162,7 @@ class Lanes {
 
   asio::awaitable<void> Call(Lane& lane) {
     lane.call.Succeed(
-        co_await work_.registry.async_handler(lane.call.handler())(lane.call.context(), lane.payload));
+        co_await work_.registry.async_handler(lane.call.handler())(lane.call.context(), lane.payload.bytes));
   }
 
   void Finish(Lane& lane) {
@@ -178,6 +172,7 @@ class Lanes {
     // First the result, then the end: a death in between must find one of them.
     Add(lane.call.Finish(now, asynchronous), now);
     lane.page.number.store(0, std::memory_order_release);
+    lane.payload = {};
     lane.busy = false;
     --busy_;
     if (place_.single) return End(lane.call.failed() ? 1 : 0);
@@ -214,14 +209,12 @@ class Lanes {
   StatusPage& page_;
   ChildWork& work_;
   const OutputMarks marks_;
+  TaskReader reader_;
   ResultSender sender_;
   asio::io_context io_{1};
   asio::posix::stream_descriptor readable_;  // a duplicate, to wait on
   asio::signal_set asked_;
   std::deque<Lane> lanes_;
-  std::string input_;
-  size_t taken_ = 0;
-  size_t filled_ = 0;
   uint64_t number_ = 0;  // of the newest frame
   uint32_t busy_ = 0;
   bool waiting_ = false;
@@ -232,9 +225,9 @@ class Lanes {
 
 }  // namespace
 
-int RunLanes(const ChildPlace& place, ChildWork& work, uint32_t lanes) {
+int RunLanes(const ChildPlace& place, ChildWork& work, uint32_t lanes, size_t payload_bytes_in_frame) {
   // Never destroyed: the process ends, with whatever handlers have left.
-  return (new Lanes(place, work, lanes))->Run();
+  return (new Lanes(place, work, lanes, payload_bytes_in_frame))->Run();
 }
 
 }  // namespace joinq

@@ -8,6 +8,6 @@
 namespace joinq {
 
 // As RunChild, with that many lanes (1 to kLanesMax).
-int RunLanes(const ChildPlace& place, ChildWork& work, uint32_t lanes);
+int RunLanes(const ChildPlace& place, ChildWork& work, uint32_t lanes, size_t payload_bytes_in_frame);
 
 }  // namespace joinq

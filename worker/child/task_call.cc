@@ -46,7 +46,7 @@ bool StartChild(ResultSender& sender, const Registry& registry) {
   return sender.Add(start, 0) && sender.Flush() && error.empty();
 }
 
-bool TaskCall::Begin(const TaskFrame& frame, uint64_t number, uint64_t now_ns) {
+bool TaskCall::Begin(const TaskFrame& frame, const absl::Status& payload, uint64_t number, uint64_t now_ns) {
   const auto& header = frame.header;
   number_ = number;
   start_ns_ = now_ns;
@@ -60,6 +60,12 @@ bool TaskCall::Begin(const TaskFrame& frame, uint64_t number, uint64_t now_ns) {
   }
   if (header.deadline_ns > 0 && now_ns >= header.deadline_ns) {
     Fail(v1::FAILURE_KIND_TIME_LIMIT, "its deadline passed before it could begin", "", true);
+    return false;
+  }
+  if (!payload.ok()) {
+    work_.used_up = true;
+    Fail(absl::IsResourceExhausted(payload) ? v1::FAILURE_KIND_OUT_OF_MEMORY : v1::FAILURE_KIND_HANDLER_ERROR,
+         std::string(payload.message()), "", false);
     return false;
   }
   context_.task_id = header.task_id;

@@ -28,8 +28,9 @@ class TaskCall {
   TaskCall(StatusLane& lane, ResultSender& sender, ChildWork& work)
       : lane_(lane), work_(work), control_(lane, sender) {}
 
-  // The frame's views must stay until Finish. False: no handler is to be called; it has failed.
-  bool Begin(const TaskFrame& frame, uint64_t number, uint64_t now_ns);
+  // The frame's views must stay until Finish. `payload` says why there is none. False: no handler
+  // is to be called; it has failed.
+  bool Begin(const TaskFrame& frame, const absl::Status& payload, uint64_t number, uint64_t now_ns);
   const TaskContext& context() const { return context_; }
   size_t handler() const { return handler_; }  // in the registry
   void Succeed(HandlerResult output);

@@ -66,15 +66,15 @@ std::optional<Pool::Ticket> Pool::NextApart(Child child) {
   task.place = Task::Place::kSent;
   task.child = child;
   task.number = slot.front_number;
-  slot.fifo.push_back({ticket, false, false, static_cast<uint32_t>(task.frame.size()), task.id});
+  slot.fifo.push_back({ticket, false, false, static_cast<uint32_t>(task.bytes()), task.id});
   slot.live = slot.unanswered = 1;
   return ticket;
 }
 
 void Pool::Framed(Ticket ticket) {
   Task& task = tasks_[ticket];
-  bytes_in_hand_ += task.frame.size() - task.counted_bytes;
-  task.counted_bytes = task.frame.size();
+  bytes_in_hand_ += task.bytes() - task.counted_bytes;
+  task.counted_bytes = task.bytes();
 }
 
 void Pool::Free(Ticket ticket) {
@@ -84,6 +84,8 @@ void Pool::Free(Ticket ticket) {
   assert(task.place != Task::Place::kFree);
   task.place = Task::Place::kFree;
   if (task.frame.capacity() > kFrameCapacityKept) std::string().swap(task.frame);
+  task.memory.reset();
+  task.memory_bytes = 0;
   free_.push_back(ticket);
   --in_hand_;
   if (task.apart) --apart_;
@@ -118,7 +120,7 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
       const Ticket ticket = waiting_.front();
       waiting_.pop_front();
       Task& task = tasks_[ticket];
-      const auto bytes = static_cast<uint32_t>(task.frame.size());
+      const auto bytes = static_cast<uint32_t>(task.bytes());
       mean_bytes_ += (bytes - mean_bytes_) / 64;
       task.place = Task::Place::kSent;
       task.child = best;

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -44,16 +45,19 @@ class Pool {
     uint64_t id = 0;
     uint64_t epoch = 0;
     uint64_t sequence = 0;
-    std::string frame;     // as it goes to a child
-    uint16_t handler = 0;  // index, for the caller
-    bool dropped = false;  // nobody wants its outcome any more
-    bool apart = false;    // runs in a child made for it
-    TimeLimit limit;       // for the caller, as is the next
+    std::string frame;                   // as it goes to a child
+    std::shared_ptr<const void> memory;  // of a large payload, for the caller; freed with the task
+    size_t memory_bytes = 0;             // the payload's
+    uint16_t handler = 0;                // index, for the caller
+    bool dropped = false;                // nobody wants its outcome any more
+    bool apart = false;                  // runs in a child made for it
+    TimeLimit limit;                     // for the caller, as is the next
     uint64_t deadline_ns = 0;
     enum class Place : uint8_t { kFree, kWaiting, kSent } place = Place::kFree;
     Child child = 0;      // if sent
     uint64_t number = 0;  // its frame's number there
     uint64_t counted_bytes = 0;
+    size_t bytes() const { return frame.size() + memory_bytes; }
   };
 
   struct Assignment {
@@ -66,7 +70,7 @@ class Pool {
   // --- tasks in
   // A delivery: uses up one of the credit, waits for Dispatch. The caller fills `frame` at once.
   Ticket Add(uint64_t id, uint64_t epoch, uint64_t sequence);
-  // The task's frame is complete: counts its bytes.
+  // The task's frame, and its memory if it has any, are complete: counts their bytes.
   void Framed(Ticket ticket);
   // More bytes are in hand than any credit was meant for (tasks grew suddenly):
   // further deliveries are better given back.

@@ -4,7 +4,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+
+#include "worker/process/fd_message.h"
 
 namespace joinq {
 
@@ -16,15 +19,33 @@ absl::StatusOr<ChildChannel> ChildChannel::Adopt(SpawnedChild spawned) {
 
 ChildChannel::Sent ChildChannel::Send() {
   while (out_sent_ < out_.size()) {
-    const ssize_t sent =
-        send(channel_.get(), out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    // A descriptor goes with the first byte of its frame, and the one before it not beyond that.
+    int fd = -1;
+    size_t end = out_.size();
+    for (const auto& each : out_memories_) {
+      if (each.at == out_sent_) {
+        fd = each.memory->fd.get();
+      } else {
+        end = each.at;
+        break;
+      }
+    }
+    const ssize_t sent = SendWithFds(channel_.get(), out_.data() + out_sent_, end - out_sent_,
+                                     std::span<const int>(&fd, fd >= 0 ? 1 : 0), MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) return errno == EAGAIN ? Sent::kBlocked : Sent::kBroken;
+    // ETOOMANYREFS: too many descriptors are on their way, of all processes of this user.
+    if (sent < 0) return errno == EAGAIN || errno == ETOOMANYREFS ? Sent::kBlocked : Sent::kBroken;
+    if (fd >= 0) out_memories_.pop_front();
     out_sent_ += static_cast<size_t>(sent);
   }
+  DropUnsent();
+  return Sent::kAll;
+}
+
+void ChildChannel::DropUnsent() {
   out_.clear();
   out_sent_ = 0;
-  return Sent::kAll;
+  out_memories_.clear();
 }
 
 bool ChildChannel::WaitDead(int timeout_ms) const {
@@ -41,12 +62,15 @@ void ChildChannel::CloseWrites() {
 }
 
 bool ChildChannel::Receive(char* scratch, size_t size, bool& end) {
+  std::array<UniqueFd, kMessageFdsMax> fds;
+  bool lost = false;
   ssize_t got;
   do {
-    got = recv(channel_.get(), scratch, size, MSG_DONTWAIT);
+    got = ReceiveWithFds(channel_.get(), scratch, size, fds, MSG_DONTWAIT, &lost);
   } while (got < 0 && errno == EINTR);
   end = got == 0 || (got < 0 && errno != EAGAIN);
   if (got <= 0) return false;
+  if (fds[0].valid() || lost) results_.Add(std::move(fds[0]));
   const size_t known = std::min<uint64_t>(taken_ - received_, static_cast<uint64_t>(got));
   received_ += static_cast<uint64_t>(got);
   taken_ = std::max(taken_, received_);
@@ -63,6 +87,7 @@ bool ChildChannel::Peek() {
 
 void ChildChannel::KeepInput(std::string_view rest) {
   input_.erase(0, input_.size() - rest.size());
+  if (large_read_ > 0) page_->large_taken.store(large_read_, std::memory_order_release);
 }
 
 }  // namespace joinq

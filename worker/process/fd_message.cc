@@ -25,7 +25,8 @@ ssize_t SendWithFds(int socket, const void* data, size_t size, std::span<const i
   return sendmsg(socket, &message, MSG_NOSIGNAL | flags);
 }
 
-ssize_t ReceiveWithFds(int socket, void* data, size_t size, std::array<UniqueFd, kMessageFdsMax>& fds) {
+ssize_t ReceiveWithFds(int socket, void* data, size_t size, std::array<UniqueFd, kMessageFdsMax>& fds,
+                       int flags, bool* lost) {
   alignas(cmsghdr) char rights[CMSG_SPACE(kMessageFdsMax * sizeof(int))];
   iovec part{data, size};
   msghdr message{};
@@ -33,8 +34,9 @@ ssize_t ReceiveWithFds(int socket, void* data, size_t size, std::array<UniqueFd,
   message.msg_iovlen = 1;
   message.msg_control = rights;
   message.msg_controllen = sizeof rights;
-  const ssize_t got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const ssize_t got = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
   if (got < 0) return got;
+  if (lost != nullptr) *lost = (message.msg_flags & MSG_CTRUNC) != 0;
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return got;
   const size_t count = std::min(kMessageFdsMax, (header->cmsg_len - CMSG_LEN(0)) / sizeof(int));

@@ -67,7 +67,8 @@ struct StatusPage {
   std::array<char, 16> output_key;  // of the marks in its output; set before its first frame
   // Written by the daemon.
   alignas(64) std::atomic<uint64_t> recall_from;
-  std::atomic<uint64_t> recall_to;  // exclusive
+  std::atomic<uint64_t> recall_to;    // exclusive
+  std::atomic<uint64_t> large_taken;  // how many results were read that lay in shared memory
   alignas(64) char outbox_bytes[kOutboxBytes];
   StatusLane lanes[kLanesMax];  // a child with one task at a time uses the first
 };
