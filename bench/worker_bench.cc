@@ -17,38 +17,19 @@
 #include <string>
 #include <vector>
 
+#include "bench/pooled_child.h"
 #include "worker/child/child_main.h"
 #include "worker/child/exec_handler.h"
-#include "worker/child/frames.h"
-#include "worker/process/child_channel.h"
 #include "worker/process/keeper.h"
 
 namespace joinq {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr int kPingPongs = 20'000;
 constexpr int kPipelined = 200'000;
 constexpr int kDepth = 128;  // frames a child has at once when tasks are tiny
 constexpr int kPrograms = 300;
 enum Handler : uint16_t { kEcho, kTrue };
-
-[[noreturn]] void Die(const std::string& why) {
-  std::fprintf(stderr, "worker_bench: %s\n", why.c_str());
-  std::exit(1);
-}
-
-template <typename Act>
-double PerSecond(int count, Act act) {
-  const auto begin = Clock::now();
-  act();
-  return count / std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // The other end answers each 100 bytes with the same.
 class BareEcho {
@@ -81,68 +62,6 @@ class BareEcho {
  private:
   int pair_[2];
   pid_t pid_;
-};
-
-// One child of a real pool.
-class PooledChild {
- public:
-  explicit PooledChild(Zygote& zygote) : channel_(Spawn(zygote)) {
-    while (Take() != FrameType::kReady) {
-    }
-  }
-  void Send(Handler handler) {
-    TaskHeader header{};
-    header.handler = handler;
-    header.task_id = ++sent_;
-    EncodeTask(header, "", "", payload_, frame_);
-    channel_.Append(frame_);
-  }
-  void Flush() {
-    if (channel_.Send() == ChildChannel::Sent::kBroken) Die("the child is gone");
-  }
-  // Waits for the next frame.
-  FrameType Take() {
-    for (;;) {
-      std::string_view in = channel_.input();
-      ResultFrame frame;
-      const Parse parse = TakeResult(in, frame);
-      if (parse == Parse::kFrame) {
-        const FrameType type = frame.header.type;
-        if (type == FrameType::kResult && frame.header.verdict != ResultVerdict::kDone)
-          Die("a task failed: " + std::string(frame.message));
-        channel_.KeepInput(in);
-        return type;
-      }
-      if (parse == Parse::kMalformed) Die("a malformed frame");
-      bool end = false;
-      if (channel_.Receive(scratch_, sizeof scratch_, end)) continue;
-      if (end) Die("the child is gone");
-      pollfd polled{channel_.fd(), POLLIN, 0};
-      poll(&polled, 1, -1);
-    }
-  }
-
- private:
-  static ChildChannel Spawn(Zygote& zygote) {
-    if (!zygote.Spawn(0, false).ok()) Die("the zygote is gone");
-    for (;;) {
-      pollfd polled{zygote.control_fd(), POLLIN, 0};
-      poll(&polled, 1, -1);
-      ZygoteReport report;
-      SpawnedChild spawned;
-      if (zygote.Receive(report, spawned) == Zygote::Next::kReport && report.type == ZygoteReport::kSpawned) {
-        auto channel = ChildChannel::Adopt(std::move(spawned));
-        if (channel.ok()) return *std::move(channel);
-        Die(std::string(channel.status().message()));
-      }
-    }
-  }
-
-  ChildChannel channel_;
-  const std::string payload_ = std::string(100, 'x');
-  std::string frame_;
-  uint64_t sent_ = 0;
-  char scratch_[256 << 10];
 };
 
 // The cheapest way known: what fork copies of this process costs as much again.
@@ -178,6 +97,7 @@ int Main(int rounds) {
     if (!started->zygote.NameHandler(i, i).ok()) Die("the zygote is gone");
   }
   PooledChild child(started->zygote);
+  const std::string payload(100, 'x');
 
   std::vector<double> bare_echo, pooled, pipelined, bare_program, exec_program;
   for (int round = 0; round < rounds; ++round) {
@@ -186,7 +106,7 @@ int Main(int rounds) {
     }));
     pooled.push_back(PerSecond(kPingPongs, [&] {
       for (int i = 0; i < kPingPongs; ++i) {
-        child.Send(kEcho);
+        child.Send(kEcho, payload);
         child.Flush();
         child.Take();
       }
@@ -197,7 +117,7 @@ int Main(int rounds) {
         // Topped up when half of it is done, as the daemon does in batches.
         if (sent - done <= kDepth / 2 && sent < kPipelined) {
           while (sent < kPipelined && sent - done < kDepth) {
-            child.Send(kEcho);
+            child.Send(kEcho, payload);
             ++sent;
           }
           child.Flush();
@@ -210,7 +130,7 @@ int Main(int rounds) {
     }));
     exec_program.push_back(PerSecond(kPrograms, [&] {
       for (int i = 0; i < kPrograms; ++i) {
-        child.Send(kTrue);
+        child.Send(kTrue, payload);
         child.Flush();
         child.Take();
       }
