@@ -31,7 +31,14 @@ Witness& TheWitness() {
   return witness;
 }
 
-void BurnMs(int64_t ms) {
+void NapUs(int64_t us) {
+  const timespec time{us / 1'000'000, us % 1'000'000 * 1000};
+  if (us > 0) nanosleep(&time, nullptr);
+}
+
+// Some milliseconds of work, longer ones of waiting: the machine is for the others then.
+void Work(int64_t ms) {
+  if (ms > 10) return NapUs(ms * 1000);
   const int64_t end = joinq::testing::MonotonicNs() + ms * 1'000'000;
   while (joinq::testing::MonotonicNs() < end) {
   }
@@ -53,20 +60,17 @@ void LeaveAStranger() {
 
 }  // namespace
 
-// Works for `ms` milliseconds of the clock and returns its token.
+// Takes `ms` milliseconds of the clock and returns its token.
 JOINQ_TASK(witness, [](const joinq::TaskContext& task, uint64_t number, int64_t ms, bool stranger) {
   const RunRecord run = RunOf(task, number);
   if (!TheWitness().Begin(run)) throw std::runtime_error("it runs elsewhere as well");
   if (stranger) LeaveAStranger();
-  BurnMs(ms);
+  Work(ms);
   TheWitness().End(run);
   return std::to_string(task.epoch) + " " + std::to_string(task.sequence);
 });
 // Waits for so long, as for a disk or another host; notes nothing.
-JOINQ_TASK(nap, [](int64_t us) {
-  const timespec time{us / 1'000'000, us % 1'000'000 * 1000};
-  if (us > 0) nanosleep(&time, nullptr);
-});
+JOINQ_TASK(nap, [](int64_t us) { NapUs(us); });
 // Never returns.
 JOINQ_TASK(hold, [](const joinq::TaskContext& task, uint64_t number) {
   TheWitness().Begin(RunOf(task, number));
