@@ -68,7 +68,7 @@ class Load {
     for (;;) {
       while (submitting_ && stream_.has_room()) {
         const uint64_t number = stream_.submitted();
-        const int ms = number % 199 == 0 ? 300 : number % 7 == 0 ? 3 : 0;
+        const int ms = number % 397 == 0 ? 700 : number % 7 == 0 ? 3 : 0;
         stream_.submit(PackArgs(number, ms, number % 301 == 0), kMsgpackType, true);
         outcomes_.emplace_back();
       }
@@ -238,7 +238,7 @@ class Kills : public ::testing::Test {
   TempDirectory directory_;
   WitnessFiles files_{directory_.path()};
   Census census_;
-  BrokerProcess broker_{{"--worker-grace", "0.2", "--log-level", "error"}};
+  BrokerProcess broker_{{"--worker-grace", "0.5", "--log-level", "error"}};
   std::deque<Member> fleet_;
   uint32_t members_ = 0;
   size_t adopted_wanted_ = 0;

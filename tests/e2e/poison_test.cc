@@ -1,8 +1,10 @@
 // A queue full of tasks that kill their child beside one of good tasks, both served by one
 // worker with two children.
 //
-// Ten poison tasks a second (JOINQ_POISON_A_SECOND) with max_crashes 3 trickle into their
-// queue, so thirty times a second a child is lost and replaced; each task ends dead. The good
+// Five poison tasks a second (JOINQ_POISON_A_SECOND) with max_crashes 3 trickle into their
+// queue, so fifteen times a second a child is lost and replaced; each task ends dead. A loss
+// costs its place some 2.5 ms, more where processes wait for a CPU, so ten a second pass on a
+// quiet machine, fifty do not (0.8), and a flood of them leaves little (0.1). The good
 // queue is never empty. Windows with and without poison take turns, so that what else the
 // machine does meets both; what counts is the median of each pair's ratio, of nine pairs, or
 // of up to sixty on a machine so busy that nine say nothing.
@@ -11,9 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <iostream>
-#include <mutex>
 #include <thread>
 
 #include "tests/support/programs.h"
@@ -24,14 +24,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = 30s;
-constexpr auto kWindow = 300ms;
+constexpr auto kWindow = 400ms;
 constexpr int kPairs = 9;
 // So many at most, while the median is below the bound.
 constexpr int kPairsMax = 60;
 
 int PoisonASecond() {
   const char* text = std::getenv("JOINQ_POISON_A_SECOND");
-  return text == nullptr ? 10 : std::max(1, std::atoi(text));
+  return text == nullptr ? 5 : std::max(1, std::atoi(text));
 }
 
 double Median(std::vector<double> values) {
