@@ -213,7 +213,7 @@ TEST_F(ChannelTest, LargeAndSmallTasksComeInOrder) {
     EXPECT_EQ(frame.content_type, "type");
     const auto payload = reader_->Payload(frame);
     ASSERT_TRUE(payload.ok()) << payload.status();
-    EXPECT_TRUE(*payload == (id == 1 ? "small" : id == 3 ? other : id == 4 ? "" : large)) << id;
+    EXPECT_TRUE(payload->bytes == (id == 1 ? "small" : id == 3 ? other : id == 4 ? "" : large)) << id;
   }
   TaskFrame frame;
   EXPECT_EQ(Take(frame), Parse::kIncomplete);
@@ -229,7 +229,7 @@ TEST_F(ChannelTest, MemoryThatIsUsedAgainHasTheNewTask) {
     ASSERT_EQ(channel_->Send(), ChildChannel::Sent::kAll);
     TaskFrame frame;
     ASSERT_EQ(Take(frame), Parse::kFrame);
-    ASSERT_TRUE(*reader_->Payload(frame) == payload) << id;
+    ASSERT_TRUE(reader_->Payload(frame)->bytes == payload) << id;
     tasks_.clear();
   }
   EXPECT_EQ(store_.in_use(), 0u);
@@ -247,7 +247,7 @@ TEST_F(ChannelTest, AFrameThatWaitsToBeSentKeepsItsMemory) {
     if (Take(frame) == Parse::kFrame) ++taken;
     if (taken < 2) channel_->Send();
   }
-  EXPECT_TRUE(*reader_->Payload(frame) == large);
+  EXPECT_TRUE(reader_->Payload(frame)->bytes == large);
   EXPECT_EQ(store_.in_use(), 0u);
   SendTask(3, std::string(4 << 20, 'x'), false);
   SendTask(4, large, true);

@@ -11,7 +11,7 @@ Registry& Registry::Global() {
   return *registry;
 }
 
-void Registry::Add(std::string_view name, Entry entry) {
+void Registry::AddEntry(std::string_view name, Entry entry) {
   if (auto status = CheckName("handler name", name); !status.ok()) {
     error_.Update(status);
     return;

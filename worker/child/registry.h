@@ -23,8 +23,8 @@ class Registry {
   static Registry& Global();
 
   // A bad or taken name is kept as error() and changes nothing.
-  void Add(std::string_view name, Handler handler) { Add(name, {std::move(handler), nullptr}); }
-  void AddAsync(std::string_view name, AsyncHandler handler) { Add(name, {nullptr, std::move(handler)}); }
+  void Add(std::string_view name, Handler handler) { AddEntry(name, {std::move(handler), nullptr}); }
+  void AddAsync(std::string_view name, AsyncHandler handler) { AddEntry(name, {nullptr, std::move(handler)}); }
   void AddInitializer(std::function<void()> initialize) { initializers_.push_back(std::move(initialize)); }
   // What each child runs before its first task, in this order.
   const std::vector<std::function<void()>>& initializers() const { return initializers_; }
@@ -44,7 +44,7 @@ class Registry {
     Handler handler;
     AsyncHandler async_handler;
   };
-  void Add(std::string_view name, Entry entry);
+  void AddEntry(std::string_view name, Entry entry);
 
   std::vector<std::string> names_;
   std::vector<Entry> entries_;
