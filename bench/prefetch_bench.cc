@@ -10,10 +10,10 @@
 #include <joinq/client.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -172,6 +172,9 @@ int Main(int rounds) {
 }  // namespace
 }  // namespace joinq::testing
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   return joinq::testing::Main(argc > 1 ? std::max(1, std::atoi(argv[1])) : 5);
+} catch (const std::exception& error) {  // what it started is ended on the way
+  std::fprintf(stderr, "prefetch_bench: %s\n", error.what());
+  return 1;
 }
