@@ -198,17 +198,21 @@ class Kills : public ::testing::Test {
       census_.Look(programs);
       return Census::Zombies(programs).empty() && census_.Orphans(programs).empty();
     }));
-    size_t strangers = 0;  // of dead children, in sessions of their own
-    for (const Member& member : fleet_) {
-      for (pid_t zygote : PoolZygotes(member.program.pid())) {
-        const auto below = ChildrenOf(zygote);
-        strangers += std::count_if(below.begin(), below.end(),
-                                   [](pid_t pid) { return ::getsid(pid) != ::getsid(0) && !IsZombie(pid); });
+    // What tasks of dead children left behind in sessions of their own.
+    const auto strangers = [&] {
+      std::vector<pid_t> found;
+      for (const Member& member : fleet_) {
+        for (pid_t zygote : PoolZygotes(member.program.pid())) {
+          for (pid_t pid : ChildrenOf(zygote)) {
+            if (::getsid(pid) != ::getsid(0)) found.push_back(pid);
+          }
+        }
       }
-    }
-    std::cout << "[ serving  ] " << strangers << " processes that tasks left behind live below zygotes, "
-              << Census::Zombies(programs).size() << " zombies, " << census_.Orphans(programs).size()
-              << " orphans, " << census_.adopted()
+      return found;
+    };
+    EXPECT_TRUE(Eventually([&] { return strangers().empty(); }));
+    std::cout << "[ serving  ] " << strangers().size() << " strangers, " << Census::Zombies(programs).size()
+              << " zombies, " << census_.Orphans(programs).size() << " orphans, " << census_.adopted()
               << " processes adopted by this one, no zombie seen for more than "
               << census_.longest_zombie().count() << " ms\n";
     EXPECT_LT(census_.longest_zombie(), 5s);

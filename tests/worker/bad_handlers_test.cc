@@ -82,16 +82,28 @@ TEST_F(WorkerTest, AForkBombThatDoublesEndsWithItsTask) {
   EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
 }
 
-TEST_F(WorkerTest, AStrangerOfADeadTaskEndsWithTheWorkerAtTheLatest) {
+TEST_F(WorkerTest, AStrangerOfADeadTaskEndsWithItsChild) {
   Start({"-c", "1"});
   const auto completion = Run("leave_a_stranger", "");
   const std::string& detail = completion.error().detail();
   const size_t said = detail.find("stranger ");
   ASSERT_NE(said, std::string::npos) << detail;
   const pid_t stranger = std::stoi(detail.substr(said + 9));
+  EXPECT_EQ(StateOf(stranger), 0) << "it outlives its child's death, as reported";
   EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
-  EXPECT_EQ(Stop(), 0);
-  EXPECT_TRUE(WaitGone({stranger}));
+}
+
+TEST_F(WorkerTest, AChildWithManyDeadOfOthersIsReplaced) {
+  Start({"-c", "1"});
+  // Each leaves a process behind that ends by itself.
+  const std::string first = Run("leave_an_orphan", "").result();
+  EXPECT_TRUE([&] {
+    for (const auto end = absl::Now() + absl::Seconds(20); absl::Now() < end;) {
+      if (Run("leave_an_orphan", "").result() != first) return true;
+    }
+    return false;
+  }());
+  EXPECT_TRUE(WaitGone({std::stoi(first)}));
 }
 
 TEST_F(WorkerTest, WritingWithoutEndCostsTheWorkerNoMemory) {

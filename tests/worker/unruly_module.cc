@@ -136,6 +136,16 @@ JOINQ_TASK(fork_doubling, [](int generations) {
 });
 // Leaves a process in a session of its own behind, which holds the channel open, says its
 // pid and dies.
+// Leaves a process that ends at once, and whose parent has.
+JOINQ_TASK(leave_an_orphan, [] {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    if (fork() == 0) usleep(1000);
+    _exit(0);
+  }
+  waitpid(pid, nullptr, 0);
+  return static_cast<int64_t>(getpid());
+});
 JOINQ_TASK(leave_a_stranger, [] {
   const pid_t pid = fork();
   if (pid == 0) {

@@ -24,7 +24,9 @@ class Registry {
 
   // A bad or taken name is kept as error() and changes nothing.
   void Add(std::string_view name, Handler handler) { AddEntry(name, {std::move(handler), nullptr}); }
-  void AddAsync(std::string_view name, AsyncHandler handler) { AddEntry(name, {nullptr, std::move(handler)}); }
+  void AddAsync(std::string_view name, AsyncHandler handler) {
+    AddEntry(name, {nullptr, std::move(handler)});
+  }
   void AddInitializer(std::function<void()> initialize) { initializers_.push_back(std::move(initialize)); }
   // What each child runs before its first task, in this order.
   const std::vector<std::function<void()>>& initializers() const { return initializers_; }

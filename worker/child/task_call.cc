@@ -158,6 +158,7 @@ ResultFrame& TaskCall::Finish(uint64_t end_ns, bool asynchronous) {
   result_.header.service_us =
       static_cast<uint32_t>(std::min<uint64_t>(service_us, std::numeric_limits<uint32_t>::max()));
   if (work_.limits.cpu_seconds > 0 && CpuTimeMs() >= work_.limits.cpu_seconds * 500ull) work_.used_up = true;
+  if (work_.leftovers.TooMany(end_ns)) work_.used_up = true;
   // What a task that was asked to end has left running ends with the child.
   const bool asked =
       !asynchronous && (control_.cancelled() || (control_.soft_time_limit_passed() && failed()));

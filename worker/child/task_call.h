@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "worker/child/frames.h"
+#include "worker/child/leftovers.h"
 #include "worker/child/registry.h"
 #include "worker/child/task_control.h"
 #include "worker/limits.h"
@@ -20,6 +21,7 @@ struct ChildWork {
   const std::vector<std::string>& queues;
   const ChildLimits limits;
   bool used_up = false;  // another child should go on from here
+  Leftovers leftovers = {};
 };
 
 // Begin, then Succeed or Fail, then Finish. Only TaskContext's methods may be called by other threads.

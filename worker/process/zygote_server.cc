@@ -200,7 +200,8 @@ class ZygoteServer {
   void BecomeChild(pid_t zygote) {
     setpgid(0, 0);
     prctl(PR_SET_NAME, "joinq-child");
-    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    // What its handlers leave behind stays below it, and falls to the zygote when it dies.
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
     // A program that does not read its input must fail a write, not kill the child.
     signal(SIGPIPE, SIG_IGN);
@@ -240,6 +241,8 @@ class ZygoteServer {
       out.report.system_ms = Ms(usage.ru_stime);
       children_.erase(child);
       reports_.push_back(std::move(out));
+      // What it left behind in groups and sessions of its own came here with its death.
+      EndOffspring([this](pid_t each) { return children_.contains(each); });
     }
   }
 
