@@ -61,8 +61,9 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood,
   if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
 }
 
-Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote)
+Daemon::Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote, ChildCgroups* cgroups)
     : options_(options),
+      cgroups_(cgroups),
       worker_id_(RandomId()),
       payloads_(PayloadsInUseMax()),
       keeper_(std::move(keeper)),

@@ -35,6 +35,7 @@
 #include "worker/pool/pool_size.h"
 #include "worker/pool/respawn.h"
 #include "worker/pool/watch_times.h"
+#include "worker/process/cgroup.h"
 #include "worker/process/child_channel.h"
 #include "worker/process/death.h"
 #include "worker/process/keeper.h"
@@ -50,8 +51,8 @@ struct TaskHeader;
 
 class Daemon : public LinkEvents {
  public:
-  // `zygote` is the first one of `keeper`.
-  Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote);
+  // `zygote` is the first one of `keeper`. `cgroups` are its children's, or null.
+  Daemon(const WorkerOptions& options, Keeper keeper, StartedZygote zygote, ChildCgroups* cgroups);
   ~Daemon() override;
 
   // Serves until told to stop; returns the exit status: 0, or 1 if the keeper died or a
@@ -98,6 +99,7 @@ class Daemon : public LinkEvents {
     OutputLines lines;
     boost::asio::steady_timer end_timer;  // the next step of its end
     bool dead = false;
+    ChildCgroups::Killed killed = ChildCgroups::Killed::kNot;  // as its cgroup tells, once it is dead
     bool ready = false;
     bool answered = false;
     EndReason end = EndReason::kNo;  // by our own hand, and why
@@ -308,6 +310,7 @@ class Daemon : public LinkEvents {
   void SayServing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WorkerOptions options_;
+  ChildCgroups* const cgroups_;
   const uint64_t worker_id_;
   PayloadStore payloads_ ABSL_GUARDED_BY(mutex_);  // outlives all that holds some of it
   boost::asio::io_context io_;

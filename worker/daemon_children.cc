@@ -68,6 +68,7 @@ void Daemon::Bury(Child& child) {
   TakeResults(child);
   child.channel.DropUnsent();
   child.dead = true;
+  if (cgroups_ != nullptr) child.killed = cgroups_->Release(child.channel.pid());
   child.end_timer.cancel();
   boost::system::error_code ignored;
   child.readable.close(ignored);
@@ -81,7 +82,8 @@ void Daemon::OnExited(const ZygoteReport& report) {
   const ChildPtr child = children_[report.child];
   if (!child || child->channel.pid() != report.pid) return;
   Bury(*child);
-  const ChildEnd end{report.pid, report.wait_status, report.max_rss_kib, report.user_ms, report.system_ms};
+  const ChildEnd end{report.pid,     report.wait_status, report.max_rss_kib,
+                     report.user_ms, report.system_ms,   child->killed == ChildCgroups::Killed::kPastLimit};
   if (child->single) {
     OnProcessEnded(*child, end);
     FreeUp(child->slot);
@@ -142,7 +144,8 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
   }
   if (!child.out_of_memory) {
     const uint64_t oom_kills = end.killed() ? OomKills() : oom_kills_;
-    child.out_of_memory = oom_kills > oom_kills_;
+    child.out_of_memory = cgroups_ == nullptr ? oom_kills > oom_kills_
+                                              : child.killed == ChildCgroups::Killed::kMachineOutOfMemory;
     oom_kills_ = oom_kills;
   }
   DeathReport death = DescribeDeath(end, options_.child_limits, OutputOf(task), *child.out_of_memory);

@@ -43,12 +43,17 @@ inline constexpr int kAskSignal = SIGUSR1;
 // but the store of the last bytes of each task, or where the worker's own goes.
 enum class TaskOutput : uint8_t { kLog, kDiscard, kInherit };
 
+// Who keeps the memory of children within its limit. The kernel's cgroups bound what a child and
+// its descendants really use, RLIMIT_DATA what each of them may write to.
+enum class MemoryKeeper : uint8_t { kCgroupOrRlimit, kRlimit, kCgroup };
+
 // What one child may use in its life.
 struct ChildLimits {
-  uint64_t memory_bytes = 0;  // of private writable memory: RLIMIT_DATA
-  uint32_t cpu_seconds = 0;   // RLIMIT_CPU
-  uint32_t open_files = 0;    // RLIMIT_NOFILE
-  uint32_t tasks = 0;         // then it is replaced
+  uint64_t memory_bytes = 0;  // 0: no limit
+  MemoryKeeper memory_keeper = MemoryKeeper::kCgroupOrRlimit;
+  uint32_t cpu_seconds = 0;  // RLIMIT_CPU
+  uint32_t open_files = 0;   // RLIMIT_NOFILE
+  uint32_t tasks = 0;        // then it is replaced
 };
 
 }  // namespace joinq

@@ -90,11 +90,20 @@ void DeclareLimits(CLI::App& app, RawLimits& raw) {
       ->envname("JOINQ_KILL_GRACE")
       ->type_name("SECONDS")
       ->capture_default_str();
-  app.add_option("--max-memory-per-child", raw.memory_mib,
-                 "MiB of memory a child, and each program it starts, may have; allocations beyond it fail; 0 "
-                 "is no limit, else at least 32 [0]")
+  app.add_option(
+         "--max-memory-per-child", raw.memory_mib,
+         "MiB of memory a child may have: with a cgroup it and all it starts together, past it they are "
+         "killed; without, each of them, and allocations beyond it fail (see --cgroup); 0 is no limit, "
+         "else at least 32 [0]")
       ->envname("JOINQ_MAX_MEMORY_PER_CHILD")
       ->type_name("MIB");
+  app.add_option(
+         "--cgroup", raw.cgroup,
+         "Whether a cgroup (version 2) keeps each child within --max-memory-per-child: auto (where the "
+         "worker's own is delegated to it, with the memory controller), off, or require (or do not start)")
+      ->envname("JOINQ_CGROUP")
+      ->type_name("auto|off|require")
+      ->capture_default_str();
   app.add_option("--max-cpu-per-child", raw.cpu_seconds,
                  "Seconds of CPU time a child, and each program it starts, may use in its life: at the limit "
                  "it is killed; one that used half of it is replaced between tasks; 0 is no limit [0]")
@@ -126,6 +135,13 @@ absl::Status CheckLimits(const RawLimits& raw, WorkerOptions& options) {
   if (raw.memory_mib > 0 && raw.memory_mib < kMemoryMibMin)
     return InvalidField("--max-memory-per-child",
                         absl::StrCat("must be 0 or at least ", kMemoryMibMin, " MiB"));
+  if (raw.cgroup != "auto" && raw.cgroup != "off" && raw.cgroup != "require")
+    return InvalidField("--cgroup", absl::StrCat("must be auto, off or require, not \"", raw.cgroup, "\""));
+  if (raw.cgroup == "require" && raw.memory_mib == 0)
+    return InvalidField("--cgroup", "require goes with --max-memory-per-child");
+  options.child_limits.memory_keeper = raw.cgroup == "off"       ? MemoryKeeper::kRlimit
+                                       : raw.cgroup == "require" ? MemoryKeeper::kCgroup
+                                                                 : MemoryKeeper::kCgroupOrRlimit;
   if (raw.open_files > 0 && raw.open_files < 16)
     return InvalidField("--max-open-files", "must be 0 or at least 16");
   if (raw.task_output == "log") {

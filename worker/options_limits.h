@@ -15,6 +15,7 @@ struct RawLimits {
   std::vector<std::string> time_limit;
   double kill_grace = 2;
   uint32_t memory_mib = 0;
+  std::string cgroup = "auto";
   uint32_t cpu_seconds = 0;
   uint32_t open_files = 0;
   uint32_t tasks = 0;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "common/log.h"
 #include "joinq/worker.h"
+#include "spdlog/spdlog.h"
 #include "worker/child/child_main.h"
 #include "worker/child/exec_handler.h"
 #include "worker/child/module.h"
@@ -23,6 +24,7 @@
 #include "worker/daemon.h"
 #include "worker/options.h"
 #include "worker/pid_file.h"
+#include "worker/process/cgroup.h"
 #include "worker/process/child_limits.h"
 #include "worker/process/keeper.h"
 #include "worker/ready_file.h"
@@ -51,6 +53,30 @@ absl::Status CheckWorkingDirectory(const std::string& directory) {
       absl::StrCat("--working-directory: --user cannot enter ", directory, ": ", strerror(errno)));
 }
 
+// Cgroups for the children if they are wanted and can be had; `limits` tells which it is from then on.
+absl::StatusOr<std::unique_ptr<ChildCgroups>> OpenCgroups(ChildLimits& limits) {
+  if (limits.memory_bytes == 0) return nullptr;
+  absl::StatusOr<std::unique_ptr<ChildCgroups>> cgroups = nullptr;
+  std::string why_not = "--cgroup is off";
+  if (limits.memory_keeper != MemoryKeeper::kRlimit) {
+    const auto own = OwnCgroup();
+    cgroups = own.ok() ? ChildCgroups::Open(*own, "memory", MemorySettings(limits.memory_bytes))
+                       : absl::StatusOr<std::unique_ptr<ChildCgroups>>(own.status());
+    why_not = std::string(cgroups.status().message());
+  }
+  const bool required = limits.memory_keeper == MemoryKeeper::kCgroup;
+  if (!cgroups.ok() && required)
+    return absl::FailedPreconditionError(absl::StrCat("--cgroup require: ", why_not));
+  if (cgroups.ok() && *cgroups != nullptr) {
+    limits.memory_keeper = MemoryKeeper::kCgroup;
+    spdlog::info("--max-memory-per-child: kept by a cgroup for each child, below {}", (*cgroups)->folder());
+    return cgroups;
+  }
+  limits.memory_keeper = MemoryKeeper::kRlimit;
+  spdlog::info("--max-memory-per-child: kept by RLIMIT_DATA, {}", why_not);
+  return nullptr;
+}
+
 using Runners = std::vector<std::shared_ptr<Runner>>;
 
 // Their programs are started in the children, each in its own.
@@ -68,7 +94,7 @@ Runners AddRunners(const WorkerOptions& options, Registry& registry) {
   return runners;
 }
 
-ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
+ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners, const ChildCgroups* cgroups) {
   ZygoteProgram program;
   program.load = [&options](const std::function<void(const std::string&)>& announce) -> absl::Status {
     for (const auto& module : options.modules) {
@@ -82,15 +108,17 @@ ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners) {
   program.handler_names = [] { return Registry::Global().names(); };
   program.capture_output = options.task_output != TaskOutput::kInherit;
   program.environment = options.environment;
-  program.run_child = [&options, &runners](const ChildPlace& place) {
-    if (auto status = ApplyChildLimits(options.child_limits); !status.ok()) {
+  program.run_child = [&options, &runners, cgroups](const ChildPlace& place) {
+    absl::Status status = cgroups != nullptr ? cgroups->Enter() : absl::OkStatus();
+    status.Update(ApplyChildLimits(options.child_limits));
+    if (!status.ok()) {
       std::fprintf(stderr, "joinq-worker: a child's limits: %s\n", std::string(status.message()).c_str());
       return 1;
     }
-    const int status = RunChild(place, Registry::Global(),
+    const int exit_status = RunChild(place, Registry::Global(),
                                 {options.queues, options.child_limits, options.concurrency_per_child});
     for (const auto& runner : runners) runner->Stop();
-    return status;
+    return exit_status;
   };
   return program;
 }
@@ -113,7 +141,9 @@ int WorkerMain(int argc, char** argv) {
   const Runners runners = AddRunners(options, registry);
   if (!registry.error().ok()) return Refuse(registry.error());
 
-  const ZygoteProgram program = ProgramOf(options, runners);
+  const auto cgroups = OpenCgroups(options.child_limits);  // before there are other processes to move
+  if (!cgroups.ok()) return Refuse(cgroups.status());
+  const ZygoteProgram program = ProgramOf(options, runners, cgroups->get());
   auto keeper = Keeper::Fork(program);
   if (!keeper.ok()) return Refuse(keeper.status());
   auto zygote = keeper->StartZygote();
@@ -127,7 +157,7 @@ int WorkerMain(int argc, char** argv) {
   }
   signal(SIGPIPE, SIG_IGN);
   OpenManyFiles();
-  return Daemon(options, *std::move(keeper), *std::move(zygote)).Run();
+  return Daemon(options, *std::move(keeper), *std::move(zygote), cgroups->get()).Run();
 }
 
 }  // namespace joinq

@@ -187,6 +187,9 @@ INSTANTIATE_TEST_SUITE_P(
                                "for \"joinq.noop\": 9 s is not below 5 s"},
                       BadLimit{{"--kill-grace", "nan"}, "--kill-grace"},
                       BadLimit{{"--max-memory-per-child", "3"}, "at least 32 MiB"},
+                      BadLimit{{"--cgroup", "maybe"},
+                               "--cgroup: must be auto, off or require, not \"maybe\""},
+                      BadLimit{{"--cgroup", "require"}, "require goes with --max-memory-per-child"},
                       BadLimit{{"--max-open-files", "3"}, "at least 16"},
                       BadLimit{{"--max-tasks-per-child", "-1"}, "--max-tasks-per-child"}));
 

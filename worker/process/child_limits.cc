@@ -22,7 +22,7 @@ absl::Status Set(decltype(RLIMIT_CPU) resource, const char* name, rlim_t soft, r
 
 absl::Status ApplyChildLimits(const ChildLimits& limits) {
   absl::Status status;
-  if (limits.memory_bytes > 0)
+  if (limits.memory_bytes > 0 && limits.memory_keeper != MemoryKeeper::kCgroup)
     status.Update(Set(RLIMIT_DATA, "RLIMIT_DATA", limits.memory_bytes, limits.memory_bytes));
   if (limits.cpu_seconds > 0)
     status.Update(Set(RLIMIT_CPU, "RLIMIT_CPU", limits.cpu_seconds, limits.cpu_seconds + kCpuGraceSeconds));

@@ -17,8 +17,12 @@ DeathReport OfSignal(const ChildEnd& end, const ChildLimits& limits, std::string
   const int number = WTERMSIG(end.wait_status);
   DeathReport report;
   report.message = absl::StrCat("child ", end.pid, " died: signal ", number, ", ", SignalName(number));
-  if (number == SIGXCPU || (number == SIGKILL && limits.cpu_seconds > 0 &&
-                            end.user_ms + end.system_ms >= limits.cpu_seconds * 1000ull)) {
+  if (number == SIGKILL && end.over_memory) {
+    report.cause = DeathCause::kOutOfMemory;
+    absl::StrAppend(&report.message, ": out of memory, it and all it started may have ",
+                    limits.memory_bytes >> 20, " MiB (--max-memory-per-child)");
+  } else if (number == SIGXCPU || (number == SIGKILL && limits.cpu_seconds > 0 &&
+                                   end.user_ms + end.system_ms >= limits.cpu_seconds * 1000ull)) {
     report.cause = DeathCause::kCpuLimit;
     if (limits.cpu_seconds > 0)
       absl::StrAppend(&report.message, ": past its CPU time of ", limits.cpu_seconds,

@@ -20,6 +20,7 @@ struct ChildEnd {
   uint64_t max_rss_kib = 0;
   uint64_t user_ms = 0;  // of its whole life, the programs it waited for included
   uint64_t system_ms = 0;
+  bool over_memory = false;  // the kernel has killed in its cgroup for want of memory
   bool killed() const { return WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL; }
 };
 
