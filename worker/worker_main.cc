@@ -116,7 +116,7 @@ ZygoteProgram ProgramOf(const WorkerOptions& options, const Runners& runners, co
       return 1;
     }
     const int exit_status = RunChild(place, Registry::Global(),
-                                {options.queues, options.child_limits, options.concurrency_per_child});
+                                     {options.queues, options.child_limits, options.concurrency_per_child});
     for (const auto& runner : runners) runner->Stop();
     return exit_status;
   };
