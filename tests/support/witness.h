@@ -20,7 +20,8 @@ inline constexpr char kWitnessDirectory[] = "WITNESS_DIRECTORY";
 inline constexpr char kWitnessMember[] = "WITNESS_MEMBER";  // the number of a worker
 inline constexpr uint32_t kWitnessMembersMax = 4096;
 
-struct RunRecord {
+// No record lies in two pages of the file: a SIGKILL can end a write between pages.
+struct alignas(64) RunRecord {
   enum Kind : uint32_t {
     kBegin,
     kEnd,
@@ -34,6 +35,8 @@ struct RunRecord {
   int64_t at_ns = 0;  // of the monotonic clock
   int32_t pid = 0, other = 0;
 };
+
+static_assert(sizeof(RunRecord) == 64);
 
 inline int64_t MonotonicNs() {
   timespec now;
