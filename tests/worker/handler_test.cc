@@ -190,7 +190,7 @@ TEST_F(ExecTest, AProgramThatLeavesAnotherBehindDoesNotHang) {
 TEST_F(ExecTest, Environment) {
   EXPECT_EQ(Run("sh -c 'echo $JOINQ_TASK_ID $JOINQ_TASK_ATTEMPT $JOINQ_TASK_QUEUE $JOINQ_TASK_HANDLER'"),
             "42 2 q h\n");
-  EXPECT_EQ(Run("sh -c 'ls /proc/self/fd | wc -l'"), "4\n");  // 0, 1, 2 and the folder
+  EXPECT_EQ(Run("sh -c 'ls /proc/self/fd | wc -l'"), "6\n");  // 0 to 4 and the folder
 }
 
 TEST_F(ExecTest, ProgramThatVanished) {

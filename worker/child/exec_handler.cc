@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "worker/child/exec_channel.h"
 #include "worker/child/program.h"
 #include "worker/child/task_signals.h"
 #include "worker/limits.h"
@@ -37,7 +38,8 @@ struct Pipe {
 // One run of a program. Reaps it on every way out.
 class Run {
  public:
-  Run(const ExecSpec& spec, const TaskContext& task, std::string_view input) : task_(task), input_(input) {
+  Run(const ExecSpec& spec, const TaskContext& task, std::string_view input)
+      : task_(task), channel_(task), input_(input) {
     Spawn(spec, task);
   }
   ~Run() {
@@ -94,10 +96,12 @@ class Run {
     posix_spawn_file_actions_adddup2(&actions, in.read.get(), 0);
     posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
     posix_spawn_file_actions_adddup2(&actions, error.write.get(), 2);
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+    channel_.Prepare(variables, &actions);
+    posix_spawn_file_actions_addclosefrom_np(&actions, ExecChannel::kFirstFree);
     pid_ = StartProgram(spec.program, spec.argv, variables, &actions);
     pidfd_ = OpenPidfd(pid_);
     if (!pidfd_.valid()) ThrowErrno("pidfd_open", errno);
+    channel_.Started();
     in_ = std::move(in.write);
     out_ = std::move(out.read);
     error_ = std::move(error.read);
@@ -111,12 +115,11 @@ class Run {
   void Pump() {
     if (input_.empty()) in_.Reset();
     for (;;) {
-      pollfd polled[4] = {{pidfd_.get(), POLLIN, 0},
-                          {in_.get(), POLLOUT, 0},
-                          {out_.get(), POLLIN, 0},
-                          {error_.get(), POLLIN, 0}};
+      pollfd polled[6] = {{pidfd_.get(), POLLIN, 0},       {in_.get(), POLLOUT, 0},
+                          {out_.get(), POLLIN, 0},         {error_.get(), POLLIN, 0},
+                          {channel_.control(), POLLIN, 0}, {channel_.progress(), POLLIN, 0}};
       Ask();
-      if (ppoll(polled, 4, nullptr, signals_.let_in()) < 0) {
+      if (ppoll(polled, 6, nullptr, signals_.let_in()) < 0) {
         if (errno == EINTR) continue;
         ThrowErrno("poll", errno);
       }
@@ -125,6 +128,10 @@ class Run {
       if (polled[2].revents != 0 || ended) Drain(out_, [this](const char* data, size_t n) { Keep(data, n); });
       if (polled[3].revents != 0 || ended)
         Drain(error_, [this](const char* data, size_t n) { KeepTail(data, n); });
+      if (polled[4].revents != 0 || polled[5].revents != 0 || ended) {
+        if (auto status = channel_.Read(ended); !status.ok())
+          throw HandlerError(std::string(status.message()), error_tail_, true);
+      }
       if (ended) return;
     }
   }
@@ -194,6 +201,7 @@ class Run {
   }
 
   const TaskContext& task_;
+  ExecChannel channel_;
   TaskSignals signals_;
   bool asked_soft_ = false, asked_cancel_ = false;
   std::string_view input_;

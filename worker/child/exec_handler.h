@@ -10,6 +10,7 @@
 // the task is cancelled or past its soft time limit the program gets SIGUSR1,
 // which ends it unless it says otherwise; SIGTERM of the hard time limit leaves
 // it the grace to end in order.
+// It may say how far it is and put tasks: see exec_channel.h.
 // No shell is involved.
 #pragma once
 
