@@ -23,10 +23,10 @@ void Daemon::OnProgress(Child& child) {
 
 void Daemon::SendProgress(Child& child) {
   child.progress_sent = std::chrono::steady_clock::now();
-  for (StatusLane& lane : LanesOf(child.channel.page())) {
+  for (uint32_t lane = 0; lane < options_.concurrency_per_child; ++lane) {
     uint64_t number = 0;
     std::string text;
-    if (!ReadProgress(lane, number, text)) continue;
+    if (!ReadProgress(child.channel.page(), lane, number, text)) continue;
     const auto ticket = pool_.Sent(child.slot, number);
     if (!ticket || pool_.task(*ticket).dropped) continue;
     const auto& task = pool_.task(*ticket);

@@ -73,7 +73,7 @@ TEST_F(AsyncTest, ArgumentsResultsErrorsAndFollowUpsAreThoseOfOtherHandlers) {
   EXPECT_EQ(failed.error().detail(), "a detail");
   EXPECT_TRUE(failed.error().final());
   EXPECT_THAT(Run("async_nap", "[1, 2]").error().message(), HasSubstr("takes 1 argument(s), got 2"));
-  // Plain ones as well, and programs.
+  // Plain ones as well.
   EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
   EXPECT_EQ(Run("fail", "why").error().message(), "why");
 }

@@ -112,14 +112,14 @@ TEST(FramesTest, ProgressIsTheNewestAndToldOnce) {
   UniqueFd fd;
   auto page = SharedStatusPage::Create(fd);
   ASSERT_TRUE(page.ok());
-  EXPECT_TRUE(WriteProgress((*page)->lanes[0], 7, "first"));
-  EXPECT_FALSE(WriteProgress((*page)->lanes[0], 8, std::string(5000, 'x')));
+  EXPECT_TRUE(WriteProgress(**page, 0, 7, "first"));
+  EXPECT_FALSE(WriteProgress(**page, 0, 8, std::string(5000, 'x')));
   uint64_t number = 0;
   std::string text;
-  ASSERT_TRUE(ReadProgress((*page)->lanes[0], number, text));
+  ASSERT_TRUE(ReadProgress(**page, 0, number, text));
   EXPECT_EQ(number, 8u);
   EXPECT_EQ(text, std::string(4096, 'x'));
-  EXPECT_TRUE(WriteProgress((*page)->lanes[0], 8, "third"));
+  EXPECT_TRUE(WriteProgress(**page, 0, 8, "third"));
 }
 
 TEST(FramesTest, ResultRoundTripCutsTexts) {

@@ -249,7 +249,11 @@ def speak():
 }
 
 TEST_F(RunnerWorkerTest, APythonHandlerIsInterruptedInTheMiddleOfABlockingCall) {
-  StartPython("nap,busy,chatter", R"py(
+  size_ = {"-c", "1"};
+  StartPython("warm,nap,busy,chatter", R"py(
+@task()
+def warm():
+    pass
 @task()
 def nap():
     time.sleep(600)
@@ -263,6 +267,10 @@ def chatter():
         progress(1, 2)
 )py",
               {"--soft-time-limit", "0.5", "--time-limit", "30"});
+  // The start of the runner counts as well, and may take longer than the limit here.
+  for (const auto end = absl::Now() + absl::Seconds(20); absl::Now() < end;) {
+    if (Run("warm", "").verdict() == v1::Completion::DONE) break;
+  }
   for (const char* handler : {"nap", "busy", "chatter"}) {
     const auto completion = Run(handler, "");
     EXPECT_EQ(completion.error().kind(), v1::FAILURE_KIND_TIME_LIMIT) << handler;

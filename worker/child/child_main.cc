@@ -32,7 +32,7 @@ class Child {
         work_(work),
         marks_(place.page, place.output),
         sender_(place.channel, place.page, payload_bytes_in_frame),
-        call_(place.page.lanes[0], sender_, work) {}
+        call_(place.page, 0, sender_, work) {}
 
   int Run() {
     if (!StartChild(sender_, work_.registry)) return 1;

@@ -161,7 +161,8 @@ class Run {
   template <typename Take>
   void Drain(UniqueFd& from, Take take) {
     char buffer[16384];
-    while (from.valid()) {
+    // More than a pipe holds; who writes without end must not keep a cancel from being seen.
+    for (int reads = 0; reads < 8 && from.valid(); ++reads) {
       const ssize_t got = read(from.get(), buffer, sizeof buffer);
       if (got > 0) {
         take(buffer, static_cast<size_t>(got));

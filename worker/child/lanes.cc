@@ -24,6 +24,7 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int kEventsPerFlush = 64;
+constexpr int kFramesPerTurn = 16;
 
 class Lanes {
  public:
@@ -36,7 +37,7 @@ class Lanes {
         sender_(place.channel, place.page, payload_bytes_in_frame),
         readable_(io_, dup(place.channel)),
         asked_(io_) {
-    for (uint32_t i = 0; i < lanes; ++i) lanes_.emplace_back(page_.lanes[i], *this);
+    for (uint32_t i = 0; i < lanes; ++i) lanes_.emplace_back(i, *this);
   }
 
   int Run() {
@@ -57,10 +58,10 @@ class Lanes {
 
  private:
   struct Lane {
-    Lane(StatusLane& place, Lanes& lanes)
-        : page(place),
-          call(place, lanes.sender_, lanes.work_),
-          executor(LaneExecutor(lanes.io_.get_executor(), lanes.page_, place, lanes.marks_)) {}
+    Lane(uint32_t index, Lanes& lanes)
+        : page(lanes.page_.lanes[index]),
+          call(lanes.page_, index, lanes.sender_, lanes.work_),
+          executor(LaneExecutor(lanes.io_.get_executor(), lanes.page_, page, lanes.marks_)) {}
     StatusLane& page;
     TaskCall call;
     asio::any_io_executor executor;
@@ -68,12 +69,16 @@ class Lanes {
     TaskPayload payload;
     asio::cancellation_signal cancel;
     bool busy = false;
+    bool asynchronous = false;
     bool cancelled = false;
   };
 
-  // Begins what has arrived while a lane is free, then waits for more.
+  // Begins what has arrived while a lane is free, then waits for more. After some frames
+  // others have their turn, and what is answered is sent.
   void Pump() {
-    while (!over_) {
+    if (pump_posted_) return;
+    for (int frames = 0; !over_; ++frames) {
+      if (frames == kFramesPerTurn) return PumpLater();
       const auto lane =
           std::find_if(lanes_.begin(), lanes_.end(), [](const Lane& each) { return !each.busy; });
       if (lane == lanes_.end() || (place_.single && number_ > 0)) return;  // its end pumps again
@@ -102,6 +107,13 @@ class Lanes {
       rest.remove_prefix(bytes);
     }
     return own;
+  }
+  void PumpLater() {
+    if (std::exchange(pump_posted_, true)) return;
+    asio::post(io_, [this] {
+      pump_posted_ = false;
+      Pump();
+    });
   }
   // False: nothing has come; or no more will.
   bool Read() {
@@ -132,7 +144,7 @@ class Lanes {
     }
     lane.busy = true;
     ++busy_;
-    lane.cancelled = false;
+    lane.asynchronous = lane.cancelled = false;
     auto payload = reader_.Payload(frame);
     const TaskFrame kept = Keep(frame, lane.frame);
     if (!lane.call.Begin(kept, payload.status(), number_, now)) return Finish(lane);
@@ -140,12 +152,13 @@ class Lanes {
     if (lane.payload.memory == nullptr) lane.payload.bytes = kept.payload;
     const size_t handler = lane.call.handler();
     if (work_.registry.async_handler(handler)) {
+      lane.asynchronous = true;
       asio::co_spawn(
           lane.executor, Call(lane),
           asio::bind_cancellation_slot(lane.cancel.slot(), [this, &lane](std::exception_ptr error) {
             if (error) lane.call.Fail(error);
             Finish(lane);
-            asio::post(io_, [this] { Pump(); });
+            PumpLater();
           }));
       return;
     }
@@ -166,11 +179,10 @@ class Lanes {
   }
 
   void Finish(Lane& lane) {
-    const bool asynchronous = static_cast<bool>(work_.registry.async_handler(lane.call.handler()));
     marks_.Write(lane.call.number(), false);
     const uint64_t now = MonotonicNs();
     // First the result, then the end: a death in between must find one of them.
-    Add(lane.call.Finish(now, asynchronous), now);
+    Add(lane.call.Finish(now, lane.asynchronous), now);
     lane.page.number.store(0, std::memory_order_release);
     lane.payload = {};
     lane.busy = false;
@@ -218,6 +230,7 @@ class Lanes {
   uint64_t number_ = 0;  // of the newest frame
   uint32_t busy_ = 0;
   bool waiting_ = false;
+  bool pump_posted_ = false;
   bool ended_ = false;  // nothing more comes
   bool over_ = false;
   int exit_status_ = 0;

@@ -27,8 +27,9 @@ struct ChildWork {
 // Begin, then Succeed or Fail, then Finish. Only TaskContext's methods may be called by other threads.
 class TaskCall {
  public:
-  TaskCall(StatusLane& lane, ResultSender& sender, ChildWork& work)
-      : lane_(lane), work_(work), control_(lane, sender) {}
+  // `lane` is its index in the page.
+  TaskCall(StatusPage& page, uint32_t lane, ResultSender& sender, ChildWork& work)
+      : work_(work), control_(page, lane, sender) {}
 
   // The frame's views must stay until Finish. `payload` says why there is none. False: no handler
   // is to be called; it has failed.
@@ -51,7 +52,6 @@ class TaskCall {
   std::string SoftLimitText() const;
   void Fail(v1::FailureKind kind, std::string message, std::string detail, bool final);
 
-  StatusLane& lane_;
   ChildWork& work_;
   ChildTaskControl control_;
   TaskContext context_;

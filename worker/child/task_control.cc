@@ -40,7 +40,7 @@ std::string ChildTaskControl::TakeFollowUps() {
 
 void ChildTaskControl::Progress(std::string_view text) {
   const std::lock_guard lock(sender_.mutex());
-  if (!WriteProgress(lane_, number_, text)) return;
+  if (!WriteProgress(page_, index_, number_, text)) return;
   ResultFrame frame{};
   frame.header.type = FrameType::kProgress;
   if (sender_.Add(frame, 0)) sender_.Flush();  // if not, the daemon is gone, which Run will see

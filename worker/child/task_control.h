@@ -14,7 +14,9 @@ namespace joinq {
 // by any thread of the handler while it runs: hence the mutexes.
 class ChildTaskControl final : public TaskControl {
  public:
-  ChildTaskControl(StatusLane& lane, ResultSender& sender) : lane_(lane), sender_(sender) {}
+  // `lane` is its index in the page.
+  ChildTaskControl(StatusPage& page, uint32_t lane, ResultSender& sender)
+      : page_(page), index_(lane), lane_(page.lanes[lane]), sender_(sender) {}
 
   void Begin(uint64_t number) {
     number_ = number;
@@ -32,7 +34,9 @@ class ChildTaskControl final : public TaskControl {
            const FollowUpOptions& options) override;
 
  private:
-  StatusLane& lane_;
+  StatusPage& page_;
+  const uint32_t index_;
+  const StatusLane& lane_;
   ResultSender& sender_;
   uint64_t number_ = 0;
   std::mutex mutex_;

@@ -53,8 +53,8 @@ struct StatusLane {
   std::atomic<uint32_t> progress_told;  // a frame that says so is on its way; the daemon resets it
   std::atomic<uint32_t> progress_bytes;
   std::atomic<uint64_t> progress_number;  // of the frame it is of
-  char progress[kProgressBytes];
 };
+static_assert(sizeof(StatusLane) == 64);
 
 struct StatusPage {
   // Written by the child.
@@ -71,6 +71,8 @@ struct StatusPage {
   std::atomic<uint64_t> large_taken;  // how many results were read that lay in shared memory
   alignas(64) char outbox_bytes[kOutboxBytes];
   StatusLane lanes[kLanesMax];  // a child with one task at a time uses the first
+  // Of each lane; memory is taken for those that are written to.
+  char progress[kLanesMax][kProgressBytes];
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -109,26 +111,28 @@ inline StatusLane* LaneOf(StatusPage& page, uint64_t number) {
 }
 
 // The child's side: replaces the text (cut to kProgressBytes). True: the daemon is to be told.
-inline bool WriteProgress(StatusLane& lane, uint64_t number, std::string_view text) {
+inline bool WriteProgress(StatusPage& page, uint32_t index, uint64_t number, std::string_view text) {
+  StatusLane& lane = page.lanes[index];
   text = text.substr(0, kProgressBytes);
   lane.progress_version.fetch_add(1, std::memory_order_acq_rel);
   std::atomic_thread_fence(std::memory_order_release);
   lane.progress_number.store(number, std::memory_order_relaxed);
   lane.progress_bytes.store(static_cast<uint32_t>(text.size()), std::memory_order_relaxed);
-  std::memcpy(lane.progress, text.data(), text.size());
+  std::memcpy(page.progress[index], text.data(), text.size());
   lane.progress_version.fetch_add(1, std::memory_order_release);
   return lane.progress_told.exchange(1, std::memory_order_seq_cst) == 0;
 }
 
 // The daemon's side. False if there is nothing new, or if it is just being written: then the
 // child tells again.
-inline bool ReadProgress(StatusLane& lane, uint64_t& number, std::string& text) {
+inline bool ReadProgress(StatusPage& page, uint32_t index, uint64_t& number, std::string& text) {
+  StatusLane& lane = page.lanes[index];
   if (lane.progress_told.exchange(0, std::memory_order_seq_cst) == 0) return false;
   const uint64_t version = lane.progress_version.load(std::memory_order_acquire);
   number = lane.progress_number.load(std::memory_order_relaxed);
   const size_t bytes = lane.progress_bytes.load(std::memory_order_relaxed);
   if (version % 2 != 0 || bytes > kProgressBytes) return false;
-  text.assign(lane.progress, bytes);
+  text.assign(page.progress[index], bytes);
   std::atomic_thread_fence(std::memory_order_acquire);
   return lane.progress_version.load(std::memory_order_relaxed) == version;
 }
