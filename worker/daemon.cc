@@ -56,6 +56,7 @@ Daemon::Child::Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood,
       output(io),
       output_timer(io),
       progress_timer(io),
+      send_timer(io),
       splitter(in_turns),
       end_timer(io) {
   if (const int fd = this->channel.TakeOutput(); fd >= 0) output.assign(fd);
@@ -188,6 +189,7 @@ void Daemon::Beat() {
     beat_ms = beat_ms_;
     link_->CheckWelcome();
     CheckTrouble();
+    CheckZygotes();
     LifeChanged();
     if (link_->connected()) {
       AddStatus();

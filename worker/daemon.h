@@ -68,6 +68,7 @@ class Daemon : public LinkEvents {
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
     ZygoteStart start;                               // until it serves
     uint32_t children = 0;                           // alive or starting
+    std::chrono::steady_clock::time_point heard;     // or was asked for something then
   };
   using BroodPtr = std::shared_ptr<Brood>;
   // Why a child is ended.
@@ -76,11 +77,16 @@ class Daemon : public LinkEvents {
     kCancelled,
     kTimeLimit,
     kDeadline,
+    kHeldUpOthers,
     kClosedChannel,
     kBrokeProtocol,
     kSlowStart,
     kRecycled
   };
+  // The task it is ended for has failed by that.
+  static bool IsPastTime(EndReason end) {
+    return end == EndReason::kTimeLimit || end == EndReason::kDeadline || end == EndReason::kHeldUpOthers;
+  }
   struct Child {
     Child(boost::asio::io_context& io, uint32_t slot, BroodPtr brood, ChildChannel channel, bool in_turns);
     const uint32_t slot;
@@ -94,6 +100,7 @@ class Daemon : public LinkEvents {
     boost::asio::posix::stream_descriptor output;    // what it writes; not open if that is inherited
     boost::asio::steady_timer output_timer;
     boost::asio::steady_timer progress_timer;
+    boost::asio::steady_timer send_timer;
     std::chrono::steady_clock::time_point progress_sent;
     OutputSplitter splitter;
     OutputLines lines;
@@ -107,6 +114,7 @@ class Daemon : public LinkEvents {
     uint64_t end_start_ns = 0;       // when that began
     // The frames it was asked to end, and when it is ended if it has not.
     std::deque<std::pair<uint64_t, std::chrono::steady_clock::time_point>> asked;
+    std::optional<std::chrono::steady_clock::time_point> killed_at;
     std::optional<bool> out_of_memory;  // whether that killed it, once it is known
     const std::chrono::steady_clock::time_point born = std::chrono::steady_clock::now();
     bool waiting_writable = false;
@@ -178,6 +186,9 @@ class Daemon : public LinkEvents {
   // Gives the zygote's handlers their indices; false if there are too many.
   bool NameHandlers(Brood& brood, const std::vector<std::string>& names)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string HandlersServed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends zygotes that do not do what they were asked for.
+  void CheckZygotes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LetGo(const BroodPtr& brood) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void Close(Brood& brood);
   // Everything of these children ends; what they ran goes back at no cost.
@@ -217,6 +228,7 @@ class Daemon : public LinkEvents {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WatchReadable(const ChildPtr& child);
   void WatchWritable(const ChildPtr& child);
+  void SendAgain(const ChildPtr& child);
   void OnReadable(const ChildPtr& child);
   // Runs through the whole frames of the child's input.
   void TakeResults(Child& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -261,6 +273,9 @@ class Daemon : public LinkEvents {
   uint64_t LookAtWaiting(uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, StatusLane& lane, uint64_t start,
                           uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The task whose code has held up the child for most of that time, if not `number` itself; or 0.
+  uint64_t WhoHeldUp(const ChildPtr& child, uint64_t number, uint64_t ns, uint64_t now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Completion& FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -52,11 +52,14 @@ void Daemon::OnReadable(const ChildPtr& child) {
 void Daemon::WatchWritable(const ChildPtr& child) {
   child->readable.async_wait(boost::asio::posix::stream_descriptor::wait_write,
                              [this, child](boost::system::error_code error) {
-                               if (error || child->dead) return;
-                               absl::MutexLock lock(&mutex_);
-                               child->waiting_writable = false;
-                               SendTo(child);
+                               if (!error && !child->dead) SendAgain(child);
                              });
+}
+
+void Daemon::SendAgain(const ChildPtr& child) {
+  absl::MutexLock lock(&mutex_);
+  child->waiting_writable = false;
+  SendTo(child);
 }
 
 void Daemon::Bury(Child& child) {
@@ -74,6 +77,7 @@ void Daemon::Bury(Child& child) {
   child.readable.close(ignored);
   child.output_timer.cancel();
   child.progress_timer.cancel();
+  child.send_timer.cancel();
   child.output.close(ignored);  // others may hold it open
 }
 
@@ -116,6 +120,7 @@ void Daemon::JudgeAll(Child& child, const std::vector<Pool::Ticket>& running, co
   if (child.end == EndReason::kNo && running.size() > 1) {
     // The one whose code ran when it died; if that was nobody's, any may have done it.
     const uint64_t current = child.channel.page().current.load();
+    if (current == kNobody) child.end_number = kNobody;  // what one left behind that has ended
     for (Pool::Ticket ticket : running) {
       if (pool_.task(ticket).number == current) child.end_number = current;
     }
@@ -137,7 +142,7 @@ void Daemon::JudgeCulprit(Child& child, Pool::Ticket culprit, const ChildEnd& en
     Complete(culprit, v1::Completion::RELEASED, 0);
     return;
   }
-  if (child.end == EndReason::kTimeLimit || child.end == EndReason::kDeadline) {
+  if (IsPastTime(child.end)) {
     auto& completion = FailPastTime(child, culprit, WithOutput(DescribeUse(end), task));
     if (process != nullptr) *completion.mutable_process() = *process;
     return;

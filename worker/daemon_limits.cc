@@ -136,6 +136,14 @@ uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, Stat
   const uint64_t soft_at = start + limit.soft_ms * kNsPerMs, hard_at = start + limit.hard_ms * kNsPerMs;
   const bool past_hard = limit.hard_ms > 0 && now >= hard_at;
   const bool past_deadline = task.deadline_ns > 0 && now >= task.deadline_ns;
+  if (const uint64_t other = past_hard ? WhoHeldUp(child, task.number, limit.hard_ms * kNsPerMs, now) : 0) {
+    const auto& holder = pool_.task(*pool_.Sent(child->slot, other));
+    spdlog::warn("task {} ({}) has held up child {} until task {} was past its time limit; ending the child",
+                 holder.id, handlers_[holder.handler], child->channel.pid(), task.id);
+    child->end_start_ns = child->channel.page().current_ns.load();
+    End(child, EndReason::kHeldUpOthers, other);
+    return WatchTimes::kNever;
+  }
   if (past_hard || past_deadline) {
     spdlog::warn("task {} ({}) is past its {}; ending child {}", task.id, handlers_[task.handler],
                  past_hard ? absl::StrCat("time limit of ", limit.hard_ms / 1000.0, " s") : "deadline",
@@ -154,9 +162,28 @@ uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, Stat
   return next;
 }
 
+uint64_t Daemon::WhoHeldUp(const ChildPtr& child, uint64_t number, uint64_t ns, uint64_t now) {
+  const StatusPage& page = child->channel.page();
+  const uint64_t current = page.current.load(std::memory_order_acquire);
+  const uint64_t since = page.current_ns.load(std::memory_order_relaxed);
+  if (options_.concurrency_per_child == 1 || current == 0 || current == number || now < since + ns / 2)
+    return 0;
+  return pool_.Sent(child->slot, current) ? current : 0;
+}
+
 v1::Completion& Daemon::FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail) {
   const TimeLimit limit = pool_.task(ticket).limit;
   const bool deadline = child.end == EndReason::kDeadline;
+  if (child.end == EndReason::kHeldUpOthers) {
+    const double seconds = static_cast<double>(NowNs() - child.end_start_ns) / 1e9;
+    auto& completion = Complete(ticket, v1::Completion::FAILED, detail.size() + 256);
+    Fail(completion, v1::FAILURE_KIND_TIME_LIMIT,
+         absl::StrFormat("computed for %.3f s without a pause, and held up others that run in the same child "
+                         "past their time limit",
+                         seconds),
+         std::move(detail), false);
+    return completion;
+  }
   const double seconds = static_cast<double>(NowNs() - child.end_start_ns) / 1e9;
   auto& completion = Complete(ticket, v1::Completion::FAILED, detail.size() + 256);
   Fail(completion, v1::FAILURE_KIND_TIME_LIMIT,
@@ -219,8 +246,11 @@ void Daemon::EndIfSpent(const ChildPtr& child) {
 }
 
 void Daemon::KillAfterGrace(const ChildPtr& child) {
-  After(child, std::chrono::milliseconds(options_.kill_grace_ms),
-        [this, child] { child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError(); });
+  After(child, std::chrono::milliseconds(options_.kill_grace_ms), [this, child] {
+    child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
+    child->channel.Kill();  // the zygote may be stopped
+    child->killed_at = std::chrono::steady_clock::now();
+  });
 }
 
 void Daemon::After(const ChildPtr& child, std::chrono::steady_clock::duration delay,

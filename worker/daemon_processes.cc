@@ -40,7 +40,7 @@ void Daemon::OnProcessEnded(Child& child, const ChildEnd& end) {
   if (ticket && TakeResult(answer, frame) == Parse::kFrame) {
     TakeLarge(child, frame);
     bool expected = false;
-    pool_.Answered(child.slot, frame.header.task_id, false, 0, expected);
+    pool_.Answered(child.slot, frame.header.number, frame.header.task_id, false, 0, expected);
     EndOutput(child, frame.header.task_id);
     TakeAnswer(child, *ticket, frame, &process);
     pool_.ChildDied(child.slot, 0);

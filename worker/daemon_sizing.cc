@@ -45,6 +45,7 @@ void Daemon::StartChild(bool single) {
   if (!brood_->zygote.Spawn(slot, single).ok()) return;  // its end will be seen
   places_[slot] = {brood_, single, false};
   ++brood_->children;
+  if (requested_ == 0) brood_->heard = std::chrono::steady_clock::now();
   ++requested_;
   if (single) {
     ++processes_;

@@ -13,6 +13,7 @@ namespace {
 // Completions the broker does not acknowledge hold credit back beyond this many times the most in hand.
 constexpr size_t kPendingFactor = 16;
 constexpr uint32_t kChildrenMax = 1024;
+constexpr auto kSendAgain = std::chrono::milliseconds(10);
 
 uint64_t DeadlineNs(uint32_t ms) {
   if (ms == 0) return 0;
@@ -73,7 +74,7 @@ void Daemon::TakeGroup(const v1::DeliveryGroup& group) {
       } else {
         Fail(Complete(ticket, v1::Completion::FAILED, 4096), v1::FAILURE_KIND_UNKNOWN_HANDLER,
              absl::StrCat("no handler \"", group.handler(), "\" on worker ", options_.name,
-                          "; it has: ", absl::StrJoin(handlers_, ", ")),
+                          "; it has: ", HandlersServed()),
              "", true);
       }
       continue;
@@ -118,9 +119,17 @@ void Daemon::Dispatch() {
 
 void Daemon::SendTo(const ChildPtr& child) {
   if (child->waiting_writable || child->dead) return;
-  if (child->channel.Send() != ChildChannel::Sent::kBlocked) return;  // broken: its end will be reported
+  const auto sent = child->channel.Send();
+  if (sent == ChildChannel::Sent::kAll || sent == ChildChannel::Sent::kBroken)
+    return;  // its end will be reported
   child->waiting_writable = true;
-  boost::asio::post(io_, [this, child] { WatchWritable(child); });
+  boost::asio::post(io_, [this, child, sent] {
+    if (sent == ChildChannel::Sent::kBlocked) return WatchWritable(child);
+    child->send_timer.expires_after(kSendAgain);
+    child->send_timer.async_wait([this, child](boost::system::error_code error) {
+      if (!error && !child->dead) SendAgain(child);
+    });
+  });
 }
 
 void Daemon::TakeResults(Child& child) {
@@ -128,6 +137,7 @@ void Daemon::TakeResults(Child& child) {
   std::string_view in = child.channel.input();
   ResultFrame frame;
   Parse parse;
+  std::string wrong;
   for (const char* frame_start = in.data(); (parse = TakeResult(in, frame)) == Parse::kFrame;
        frame_start = in.data()) {
     if (frame.header.type == FrameType::kReady) {
@@ -151,10 +161,11 @@ void Daemon::TakeResults(Child& child) {
     TakeLarge(child, frame);
     bool expected = false;
     const bool skipped = frame.header.verdict == ResultVerdict::kSkipped;
-    const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.task_id, skipped,
-                                                     frame.header.service_us, expected)
+    const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.number, frame.header.task_id,
+                                                     skipped, frame.header.service_us, expected)
                                     : std::nullopt;
     if (!expected) {
+      wrong = absl::StrCat("an answer for task ", frame.header.task_id, " that it does not owe");
       parse = Parse::kMalformed;
       break;
     }
@@ -166,7 +177,8 @@ void Daemon::TakeResults(Child& child) {
     TakeAnswer(child, *ticket, frame, nullptr);
   }
   if (parse == Parse::kMalformed) {
-    spdlog::error("child {} broke the protocol; killing it", child.channel.pid());
+    spdlog::error("child {} broke the protocol ({}); killing it", child.channel.pid(),
+                  wrong.empty() ? "bytes that are no frame" : wrong);
     in = {};
     child.end = EndReason::kBrokeProtocol;
     child.end_number = 0;
@@ -197,8 +209,7 @@ void Daemon::TakeAnswer(Child& child, Pool::Ticket ticket, const ResultFrame& fr
     completion->mutable_result()->assign(frame.payload);
     if (!frame.content_type.empty()) completion->set_content_type(CleanUtf8(frame.content_type));
     ++done_total_;
-  } else if ((child.end == EndReason::kTimeLimit || child.end == EndReason::kDeadline) &&
-             pool_.task(ticket).number == child.end_number) {
+  } else if (IsPastTime(child.end) && pool_.task(ticket).number == child.end_number) {
     completion = &FailPastTime(child, ticket, WithOutput(std::string(frame.detail), pool_.task(ticket)));
   } else {
     std::string detail = WithOutput(std::string(frame.detail), pool_.task(ticket));

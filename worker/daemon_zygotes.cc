@@ -15,8 +15,9 @@ namespace joinq {
 namespace {
 
 constexpr auto kLastWordsTime = std::chrono::seconds(2);  // to give tasks back when the keeper died
-constexpr int kDeathMs = 1000;                            // a killed process is gone long before that
-constexpr size_t kHandlersMax = kNoHandler;               // that there ever were
+constexpr auto kZygotePatience = std::chrono::seconds(10);
+constexpr int kDeathMs = 1000;               // a killed process is gone long before that
+constexpr size_t kHandlersMax = kNoHandler;  // that there ever were
 
 }  // namespace
 
@@ -101,6 +102,7 @@ void Daemon::OnZygoteReadable(const BroodPtr& brood) {
       case Zygote::Next::kReport:
         break;
     }
+    brood->heard = std::chrono::steady_clock::now();
     if (report.type == ZygoteReport::kSpawned) OnSpawned(brood, std::move(spawned));
     if (report.type == ZygoteReport::kSpawnFailed) OnSpawnFailed(report.child, report.text);
     if (report.type == ZygoteReport::kExited) OnExited(report);
@@ -131,6 +133,7 @@ void Daemon::BuryAll(const BroodPtr& brood) {
   for (uint32_t slot = 0; slot < places_.size(); ++slot) {
     // The kernel ends the child itself; this is for the rest of its group as well.
     if (of_it(slot) && children_[slot]) kill(-children_[slot]->channel.pid(), SIGKILL);
+    if (of_it(slot) && children_[slot]) children_[slot]->channel.Kill();
   }
   for (uint32_t slot = 0; slot < places_.size(); ++slot) {
     if (!of_it(slot)) continue;
@@ -227,6 +230,28 @@ bool Daemon::NameHandlers(Brood& brood, const std::vector<std::string>& names) {
     brood.zygote.NameHandler(it->second, static_cast<uint16_t>(i)).IgnoreError();  // its end will be seen
   }
   return true;
+}
+
+std::string Daemon::HandlersServed() const {
+  std::vector<std::string> names;
+  for (const auto& [name, index] : handler_index_) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return absl::StrJoin(names, ", ");
+}
+
+void Daemon::CheckZygotes() {
+  const auto now = std::chrono::steady_clock::now();
+  const auto end = [](const BroodPtr& brood, const char* why) {
+    spdlog::error("zygote {} {}; killing it", brood->zygote.pid(), why);
+    kill(brood->zygote.pid(), SIGKILL);  // its end will be seen
+  };
+  if (brood_ && requested_ > 0 && now - brood_->heard > kZygotePatience)
+    return end(brood_, "has not answered for 10 s");
+  for (const auto& child : children_) {
+    if (!child || !child->killed_at || now - *child->killed_at < kZygotePatience) continue;
+    // One that is stuck in the kernel is not the zygote's fault.
+    if (child->channel.WaitDead(0)) return end(child->brood, "does not say that a child has died");
+  }
 }
 
 void Daemon::LetGo(const BroodPtr& brood) {

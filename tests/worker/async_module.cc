@@ -2,6 +2,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -74,6 +76,21 @@ JOINQ_ASYNC_TASK(async_crash, []() -> awaitable<void> {
 JOINQ_ASYNC_TASK(async_spin, [](int ms) -> awaitable<int> {
   Spin(ms);
   co_return getpid();
+});
+// Naps, then computes.
+JOINQ_ASYNC_TASK(async_nap_spin, [](int nap_ms, int spin_ms) -> awaitable<void> {
+  co_await Nap(nap_ms);
+  Spin(spin_ms);
+});
+// Leaves behind what crashes after a while.
+JOINQ_ASYNC_TASK(async_leave_crash, [](int ms) -> awaitable<void> {
+  asio::co_spawn(
+      co_await asio::this_coro::executor,
+      [ms]() -> awaitable<void> {
+        co_await Nap(ms);
+        raise(SIGSEGV);
+      },
+      asio::detached);
 });
 // Goes on, whatever it is asked.
 JOINQ_ASYNC_TASK(async_deaf, []() -> awaitable<void> {

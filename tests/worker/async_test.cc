@@ -156,6 +156,40 @@ TEST_F(AsyncTest, TheHardTimeLimitOfOneCostsTheOthersNothing) {
   EXPECT_EQ(All(other)[1].verdict(), v1::Completion::DONE);
 }
 
+TEST_F(AsyncTest, WhoComputesPastTheLimitOfOthersIsTheOneToBlame) {
+  StartWith("3", {"--kill-grace", "0.2"});
+  const auto nap = broker_.Put("async_nap", "[300]", {.time_limit_ms = 1000});
+  const auto spin = Await(broker_.Put("async_nap_spin", "[100, 60000]"));
+  EXPECT_EQ(spin.error().kind(), v1::FAILURE_KIND_TIME_LIMIT);
+  EXPECT_THAT(spin.error().message(), HasSubstr("without a pause, and held up others"));
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completions[nap].size() == 2; }));
+  EXPECT_EQ(All(nap)[0].verdict(), v1::Completion::RELEASED);
+  EXPECT_EQ(All(nap)[1].verdict(), v1::Completion::DONE);
+}
+
+TEST_F(AsyncTest, WhatATaskLeftBehindIsBlamedOnNoOther) {
+  StartWith("3");
+  ASSERT_EQ(Run("async_leave_crash", "[100]").verdict(), v1::Completion::DONE);
+  const auto first = broker_.Put("async_nap", "[400]"), second = broker_.Put("async_nap", "[400]");
+  for (uint64_t id : {first, second}) {
+    ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completions[id].size() == 2; }));
+    EXPECT_EQ(All(id)[0].verdict(), v1::Completion::RELEASED);
+    EXPECT_EQ(All(id)[1].verdict(), v1::Completion::DONE);
+  }
+}
+
+TEST_F(AsyncTest, AnAnswerDoesNotWaitForWhatRunsNext) {
+  StartWith("4");
+  // All of them are due while the first computes.
+  const auto spin = broker_.Put("async_nap_spin", "[200, 100]");
+  const auto nap = broker_.Put("async_nap", "[250]");
+  const auto long_spin = broker_.Put("async_nap_spin", "[260, 60000]");
+  EXPECT_EQ(Await(spin).verdict(), v1::Completion::DONE);
+  EXPECT_EQ(Await(nap).result(), "250");
+  EXPECT_THAT(All(long_spin), IsEmpty());
+  worker_->Signal(SIGQUIT);
+}
+
 TEST_F(AsyncTest, WhatWaitsBehindCodeThatComputesRunsInAnotherChild) {
   size_ = kTwoFromTheStart;
   StartWith("4");

@@ -93,6 +93,46 @@ TEST_F(WorkerTest, AStrangerOfADeadTaskEndsWithItsChild) {
   EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
 }
 
+TEST_F(WorkerTest, AHandlerThatLeavesItsGroupIsEndedAllTheSame) {
+  Start({"-c", "1", "--time-limit", "0.3", "--kill-grace", "0.2"});
+  EXPECT_EQ(Run("leave_its_group", "").error().kind(), v1::FAILURE_KIND_TIME_LIMIT);
+  EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
+}
+
+TEST_F(WorkerTest, AStoppedZygoteIsReplacedWhenItIsNeeded) {
+  Start({"-c", "1", "--time-limit", "0.3", "--kill-grace", "0.2"});
+  ASSERT_EQ(Run("stop_the_zygote", "").verdict(), v1::Completion::DONE);
+  // Its child is killed by the daemon itself; the end is told once another zygote is there.
+  const auto late = broker_.Put("spin", "");
+  EXPECT_TRUE(broker_.Wait(late, absl::Seconds(40)).has_value()) << worker_->Errors();
+  broker_.Cancel(late);
+  EXPECT_EQ(Run("add", "[1, 2]").result(), "3");
+}
+
+TEST_F(WorkerTest, AHandlerThatForksAndReturnsTwiceAnswersOnce) {
+  Start({"-c", "1"});
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 20; ++i) {
+    ids.push_back(broker_.Put(i % 5 == 0 ? "fork_and_return" : "sleep_ms", i % 5 == 0 ? "" : "[1]"));
+  }
+  for (uint64_t id : ids) EXPECT_EQ(broker_.Wait(id)->verdict(), v1::Completion::DONE);
+  EXPECT_EQ(broker_.Snapshot().status.child_deaths_total(), 0u);
+}
+
+TEST_F(WorkerTest, ALargeTaskIsNotChargedForTheDescriptorsOfAnother) {
+  Start({"-c", "1", "--max-open-files", "64"});
+  Run("use_up_descriptors", "");
+  const std::string large(300'000, 'x');
+  const auto completion = Run("echo", large);
+  EXPECT_EQ(completion.verdict(), v1::Completion::DONE);
+  EXPECT_EQ(completion.result().size(), large.size());
+}
+
+TEST_F(WorkerTest, AnExceptionThatSaysNothingIsAFailureLikeOthers) {
+  Start({"-c", "1"});
+  EXPECT_EQ(Run("throw_silently", "").error().message(), "an exception that does not say what it is");
+}
+
 TEST_F(WorkerTest, AChildWithManyDeadOfOthersIsReplaced) {
   Start({"-c", "1"});
   // Each leaves a process behind that ends by itself.

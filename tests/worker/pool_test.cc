@@ -34,8 +34,14 @@ class PoolTest : public ::testing::Test {
     return out;
   }
   static void Finish(Pool& pool, Pool::Child child, uint64_t id, uint32_t us) {
+    uint64_t number = 0;  // the oldest of that task
+    for (Pool::Ticket ticket : pool.InHand()) {
+      const auto& task = pool.task(ticket);
+      const bool sent = task.id == id && task.place == Pool::Task::Place::kSent && task.child == child;
+      if (sent && (number == 0 || task.number < number)) number = task.number;
+    }
     bool expected = false;
-    auto ticket = pool.Answered(child, id, false, us, expected);
+    auto ticket = pool.Answered(child, number, id, false, us, expected);
     ASSERT_TRUE(expected);
     ASSERT_TRUE(ticket.has_value());
     pool.Free(*ticket);
@@ -295,11 +301,11 @@ TEST_F(PoolTest, RefusesAnswersNobodyOwes) {
   Pool pool = Make(1);
   Ready(pool, 1);
   bool expected = true;
-  EXPECT_FALSE(pool.Answered(0, 7, false, 1, expected));
+  EXPECT_FALSE(pool.Answered(0, 1, 7, false, 1, expected));
   EXPECT_FALSE(expected);
   Add(pool, 1);
   Dispatch(pool);
-  EXPECT_FALSE(pool.Answered(0, 7, false, 1, expected));
+  EXPECT_FALSE(pool.Answered(0, 1, 7, false, 1, expected));
   EXPECT_FALSE(expected);
   EXPECT_EQ(pool.in_flight(0), 1u);
 }
@@ -359,12 +365,12 @@ TEST_F(PoolTest, RecalledTasksRunElsewhere) {
   Finish(pool, 0, 1, 1);
   bool expected = false;
   // Task 2 was skipped after all: it waits again. The recalled ones are only counted off.
-  EXPECT_FALSE(pool.Answered(0, 2, true, 0, expected).has_value());
+  EXPECT_FALSE(pool.Answered(0, 62, 2, true, 0, expected).has_value());
   EXPECT_TRUE(expected);
   EXPECT_EQ(pool.waiting(), 1u);
-  EXPECT_FALSE(pool.Answered(0, 3, true, 0, expected).has_value());
+  EXPECT_FALSE(pool.Answered(0, 63, 3, true, 0, expected).has_value());
   EXPECT_TRUE(expected);
-  EXPECT_FALSE(pool.Answered(0, 4, true, 0, expected).has_value());
+  EXPECT_FALSE(pool.Answered(0, 64, 4, true, 0, expected).has_value());
   EXPECT_TRUE(expected);
   EXPECT_EQ(pool.in_flight(0), 0u);
   EXPECT_EQ(pool.in_hand(), 3u);
@@ -423,8 +429,22 @@ TEST_F(LanesTest, AnswersComeInAnyOrder) {
   EXPECT_EQ(pool.in_hand(), 0u);
   EXPECT_EQ(pool.busy_children(), 0u);
   bool expected = true;
-  EXPECT_FALSE(pool.Answered(0, 3, false, 1, expected));
+  EXPECT_FALSE(pool.Answered(0, 3, 3, false, 1, expected));
   EXPECT_FALSE(expected) << "answered twice";
+}
+
+TEST_F(LanesTest, AnAnswerIsOfTheDeliveryThatItIsFor) {
+  Pool pool = MakeLanes(1, 2);
+  const auto first = pool.Add(1, 1, 1);
+  Dispatch(pool);
+  pool.task(first).dropped = true;  // its lease is lost, its handler runs on
+  const auto second = pool.Add(1, 1, 2);
+  Dispatch(pool);
+  bool expected = false;
+  EXPECT_EQ(pool.Answered(0, 2, 1, false, 5, expected), second);
+  EXPECT_TRUE(expected);
+  EXPECT_TRUE(pool.Sent(0, 1));
+  EXPECT_EQ(pool.Answered(0, 1, 1, false, 5, expected), first);
 }
 
 TEST_F(LanesTest, ADeathBlamesAllThatRanAndNoneThatWaited) {
@@ -469,7 +489,7 @@ TEST_F(LanesTest, RecalledFramesAreAnsweredBetweenOthers) {
   EXPECT_EQ(pool.waiting(), 3u);
   Finish(pool, 0, of_first[1], 1);
   bool expected = false;
-  EXPECT_FALSE(pool.Answered(0, of_first[2], /*skipped=*/true, 0, expected));
+  EXPECT_FALSE(pool.Answered(0, begun + 1, of_first[2], /*skipped=*/true, 0, expected));
   EXPECT_TRUE(expected);
   Finish(pool, 0, of_first[0], 1);
   EXPECT_EQ(pool.in_flight(0), 0u);

@@ -136,6 +136,23 @@ JOINQ_TASK(fork_doubling, [](int generations) {
 });
 // Leaves a process in a session of its own behind, which holds the channel open, says its
 // pid and dies.
+// Belongs to the zygote's group from now on.
+JOINQ_TASK(leave_its_group, [] {
+  setpgid(0, getpgid(getppid()));
+  for (;;) {
+  }
+});
+JOINQ_TASK(stop_the_zygote, [] { kill(getppid(), SIGSTOP); });
+// Returns twice.
+JOINQ_TASK(fork_and_return, [] { return static_cast<int64_t>(fork()); });
+JOINQ_TASK(use_up_descriptors, [] {
+  while (dup(0) >= 0) {
+  }
+});
+struct Silent : std::exception {
+  const char* what() const noexcept override { return nullptr; }
+};
+JOINQ_TASK(throw_silently, [] { throw Silent(); });
 // Leaves a process that ends at once, and whose parent has.
 JOINQ_TASK(leave_an_orphan, [] {
   const pid_t pid = fork();

@@ -69,10 +69,18 @@ class Child {
   bool RunOne(const TaskFrame& frame) {
     auto& lane = page_.lanes[0];
     if (!BeginFrame(page_, lane, ++number_, now_ns_)) {
-      ResultFrame skipped = SkippedResult(frame);
+      ResultFrame skipped = SkippedResult(frame, number_);
       if (!sender_.Add(skipped, now_ns_)) return false;
     } else {
       const auto payload = reader_.Payload(frame);
+      if (!payload.ok() && number_ > 1) {
+        // Earlier tasks may have used up what its payload needs; another child has it.
+        ResultFrame result = SkippedResult(frame, number_);
+        result.header.retire = 1;
+        if (!sender_.Add(result, now_ns_)) return false;
+        lane.number.store(0, std::memory_order_release);
+        return true;
+      }
       if (call_.Begin(frame, payload.status(), number_, now_ns_)) {
         try {
           call_.Succeed(work_.registry.handler(call_.handler())(call_.context(), payload->bytes));
@@ -80,6 +88,7 @@ class Child {
           call_.Fail(std::current_exception());
         }
       }
+      EndTwin();
       if (__fpending(stdout) > 0) fflush(stdout);
       const uint64_t end_ns = MonotonicNs();
       if (call_.failed() || end_ns - now_ns_ > kWriteNsMin) marks_.Write(number_, call_.failed());
@@ -112,6 +121,7 @@ int RunChild(const ChildPlace& place, const Registry& registry, const ChildSetti
   // Lines arrive while a task runs, not when a buffer is full.
   setvbuf(stdout, nullptr, _IOLBF, 0);
   if (getrandom(place.page.output_key.data(), place.page.output_key.size(), 0) < 0) return 1;
+  WatchForTwins();
   ChildWork work{registry, place.handlers, settings.queues, settings.limits};
   const uint32_t lanes = place.single ? 1 : settings.lanes;
   if (lanes > 1 || registry.has_async()) return RunLanes(place, work, lanes, settings.payload_bytes_in_frame);

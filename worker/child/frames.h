@@ -72,6 +72,7 @@ struct ResultHeader {
   uint8_t failure_kind;  // joinq.v1.FailureKind when kFailed
   uint8_t final;
   uint64_t task_id;
+  uint64_t number;      // of the task's frame, from 1 on; 0 if it is no result
   uint32_t service_us;  // saturates
   uint16_t message_bytes;
   uint16_t detail_bytes;
@@ -81,7 +82,7 @@ struct ResultHeader {
   uint8_t fresh_memory;  // 1: the descriptor of its memory comes with this frame
   uint32_t follow_up_bytes;
 };
-static_assert(sizeof(ResultHeader) == 32);
+static_assert(sizeof(ResultHeader) == 40);
 
 // Where a large payload is: the first bytes of a shared memory.
 struct PayloadPlace {

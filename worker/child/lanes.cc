@@ -23,7 +23,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kEventsPerFlush = 64;
 constexpr int kFramesPerTurn = 16;
 
 class Lanes {
@@ -45,26 +44,22 @@ class Lanes {
     asked_.add(kAskSignal);
     WatchAsked();
     Pump();
+    // What has ended does not wait for what runs next.
     for (;;) {
       {
         const std::lock_guard lock(sender_.mutex());
         if (!sender_.Flush()) return 1;
       }
       if (over_ || io_.run_one() == 0) return exit_status_;
-      for (int i = 1; i < kEventsPerFlush && !over_ && io_.poll_one() > 0; ++i) {
-      }
     }
   }
 
  private:
   struct Lane {
     Lane(uint32_t index, Lanes& lanes)
-        : page(lanes.page_.lanes[index]),
-          call(lanes.page_, index, lanes.sender_, lanes.work_),
-          executor(LaneExecutor(lanes.io_.get_executor(), lanes.page_, page, lanes.marks_)) {}
+        : page(lanes.page_.lanes[index]), call(lanes.page_, index, lanes.sender_, lanes.work_) {}
     StatusLane& page;
     TaskCall call;
-    asio::any_io_executor executor;
     std::string frame;  // what the task's views point to
     TaskPayload payload;
     asio::cancellation_signal cancel;
@@ -137,7 +132,7 @@ class Lanes {
   void Start(Lane& lane, const TaskFrame& frame) {
     const uint64_t now = MonotonicNs();
     if (!BeginFrame(page_, lane.page, ++number_, now)) {
-      ResultFrame skipped = SkippedResult(frame);
+      ResultFrame skipped = SkippedResult(frame, number_);
       Add(skipped, now);
       lane.page.number.store(0, std::memory_order_release);
       return;
@@ -146,6 +141,7 @@ class Lanes {
     ++busy_;
     lane.asynchronous = lane.cancelled = false;
     auto payload = reader_.Payload(frame);
+    if (!payload.ok() && number_ > 1) return GiveBack(lane, frame);
     const TaskFrame kept = Keep(frame, lane.frame);
     if (!lane.call.Begin(kept, payload.status(), number_, now)) return Finish(lane);
     lane.payload = *std::move(payload);
@@ -153,8 +149,9 @@ class Lanes {
     const size_t handler = lane.call.handler();
     if (work_.registry.async_handler(handler)) {
       lane.asynchronous = true;
+      const LaneExecutor executor(io_.get_executor(), page_, lane.page, number_, marks_);
       asio::co_spawn(
-          lane.executor, Call(lane),
+          asio::any_io_executor(executor), Call(lane),
           asio::bind_cancellation_slot(lane.cancel.slot(), [this, &lane](std::exception_ptr error) {
             if (error) lane.call.Fail(error);
             Finish(lane);
@@ -163,7 +160,7 @@ class Lanes {
       return;
     }
     {
-      const InLane in_lane(page_, lane.page, marks_);
+      const InLane in_lane(page_, lane.page, number_, marks_);
       try {
         lane.call.Succeed(work_.registry.handler(handler)(lane.call.context(), lane.payload.bytes));
       } catch (...) {
@@ -173,12 +170,24 @@ class Lanes {
     Finish(lane);
   }
 
+  // Earlier tasks may have used up what its payload needs; another child has it.
+  void GiveBack(Lane& lane, const TaskFrame& frame) {
+    ResultFrame result = SkippedResult(frame, number_);
+    result.header.retire = 1;
+    Add(result, MonotonicNs());
+    lane.page.number.store(0, std::memory_order_release);
+    lane.busy = false;
+    --busy_;
+    EndIfDone(0);
+  }
+
   asio::awaitable<void> Call(Lane& lane) {
     lane.call.Succeed(
         co_await work_.registry.async_handler(lane.call.handler())(lane.call.context(), lane.payload.bytes));
   }
 
   void Finish(Lane& lane) {
+    EndTwin();
     marks_.Write(lane.call.number(), false);
     const uint64_t now = MonotonicNs();
     // First the result, then the end: a death in between must find one of them.

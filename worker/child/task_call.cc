@@ -1,6 +1,8 @@
 #include "worker/child/task_call.h"
 
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
@@ -18,6 +20,12 @@
 namespace joinq {
 namespace {
 
+bool is_twin = false;
+
+const char* What(const std::exception& error) {
+  return error.what() == nullptr ? "an exception that does not say what it is" : error.what();
+}
+
 // What went wrong, or "".
 std::string RunInitializers(const Registry& registry) {
   try {
@@ -31,6 +39,14 @@ std::string RunInitializers(const Registry& registry) {
 }
 
 }  // namespace
+
+void WatchForTwins() {
+  pthread_atfork(nullptr, nullptr, [] { is_twin = true; });
+}
+
+void EndTwin() {
+  if (is_twin) _exit(0);
+}
 
 uint64_t MonotonicNs() {
   timespec now;
@@ -53,6 +69,8 @@ bool TaskCall::Begin(const TaskFrame& frame, const absl::Status& payload, uint64
   result_ = {};
   result_.header.type = FrameType::kResult;
   result_.header.task_id = header.task_id;
+  result_.header.number = number;
+  control_.Begin(number);
   handler_ = header.handler < work_.handlers.size() ? work_.handlers[header.handler] : kNoHandler;
   if (handler_ >= work_.registry.size()) {
     Fail(v1::FAILURE_KIND_UNKNOWN_HANDLER, "no such handler in this child", "", true);
@@ -82,7 +100,6 @@ bool TaskCall::Begin(const TaskFrame& frame, const absl::Status& payload, uint64
   std::string_view headers = frame.headers;
   for (HeaderView each; TakeHeaderPair(headers, each.name, each.value);) headers_.push_back(each);
   context_.headers = headers_;
-  control_.Begin(number);
   context_.control = &control_;
   return true;
 }
@@ -118,24 +135,24 @@ void TaskCall::Fail(std::exception_ptr error) {
   try {
     std::rethrow_exception(std::move(error));
   } catch (const DecodeError& error) {
-    Fail(v1::FAILURE_KIND_BAD_ARGUMENTS, absl::StrCat(work_.registry.name(handler_), ": ", error.what()), "",
+    Fail(v1::FAILURE_KIND_BAD_ARGUMENTS, absl::StrCat(work_.registry.name(handler_), ": ", What(error)), "",
          true);
   } catch (const SoftTimeLimitPassed&) {
     Fail(v1::FAILURE_KIND_TIME_LIMIT, SoftLimitText(), "", false);
   } catch (const LimitError& error) {
     const bool soft = error.kind() == LimitError::Kind::kSoftTime;
-    Fail(v1::FAILURE_KIND_TIME_LIMIT, soft ? absl::StrCat(SoftLimitText(), "; ", error.what()) : error.what(),
+    Fail(v1::FAILURE_KIND_TIME_LIMIT, soft ? absl::StrCat(SoftLimitText(), "; ", What(error)) : What(error),
          error.detail(), false);
   } catch (const RunnerCrash& error) {
-    Fail(v1::FAILURE_KIND_CRASH, error.what(), error.detail(), false);
+    Fail(v1::FAILURE_KIND_CRASH, What(error), error.detail(), false);
   } catch (const HandlerError& error) {
-    Fail(v1::FAILURE_KIND_HANDLER_ERROR, error.what(), error.detail(), error.final());
+    Fail(v1::FAILURE_KIND_HANDLER_ERROR, What(error), error.detail(), error.final());
   } catch (const boost::system::system_error& error) {
     // How a coroutine's wait ends when the task is asked to end.
     if (error.code() == boost::asio::error::operation_aborted && control_.soft_time_limit_passed()) {
       Fail(v1::FAILURE_KIND_TIME_LIMIT, SoftLimitText(), "", false);
     } else {
-      Fail(v1::FAILURE_KIND_HANDLER_ERROR, error.what(), "", false);
+      Fail(v1::FAILURE_KIND_HANDLER_ERROR, What(error), "", false);
     }
   } catch (const std::bad_alloc&) {
     // What took the memory may hold it still.
@@ -147,7 +164,7 @@ void TaskCall::Fail(std::exception_ptr error) {
                             " MiB (--max-memory-per-child)"),
          "", false);
   } catch (const std::exception& error) {
-    Fail(v1::FAILURE_KIND_HANDLER_ERROR, error.what(), "", false);
+    Fail(v1::FAILURE_KIND_HANDLER_ERROR, What(error), "", false);
   } catch (...) {
     Fail(v1::FAILURE_KIND_HANDLER_ERROR, "threw something that is no std::exception", "", false);
   }

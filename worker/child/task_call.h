@@ -79,13 +79,19 @@ inline bool BeginFrame(StatusPage& page, StatusLane& lane, uint64_t number, uint
 
 uint64_t MonotonicNs();
 
+// A handler that forks and returns in the new process as well would make that a second child
+// on the same channel. EndTwin ends it without a trace; it does nothing in the child itself.
+void WatchForTwins();
+void EndTwin();
+
 // Runs the initializers, and tells the daemon how that ended. False: this child will never be ready.
 bool StartChild(ResultSender& sender, const Registry& registry);
 
-inline ResultFrame SkippedResult(const TaskFrame& frame) {
+inline ResultFrame SkippedResult(const TaskFrame& frame, uint64_t number) {
   ResultFrame result{};
   result.header.type = FrameType::kResult;
   result.header.task_id = frame.header.task_id;
+  result.header.number = number;
   result.header.verdict = ResultVerdict::kSkipped;
   return result;
 }

@@ -135,16 +135,15 @@ void Pool::Dispatch(std::vector<Assignment>& out) {
   }
 }
 
-std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
-                                           bool& expected) {
+std::optional<Pool::Ticket> Pool::Answered(Child child, uint64_t number, uint64_t task_id, bool skipped,
+                                           uint32_t service_us, bool& expected) {
   Slot& slot = children_[child];
-  auto found = slot.fifo.begin();
-  if (limits_.lanes > 1) {
-    found = std::find_if(slot.fifo.begin(), slot.fifo.end(),
-                         [&](const Entry& entry) { return !entry.answered && entry.task_id == task_id; });
-  }
-  expected = found != slot.fifo.end() && found->task_id == task_id;
+  // A task can be there twice, by two leases: the number tells which.
+  const uint64_t index = number - slot.front_number;
+  expected = index < slot.fifo.size() && (index == 0 || limits_.lanes > 1) &&
+             slot.fifo[index].task_id == task_id && !slot.fifo[index].answered;
   if (!expected) return std::nullopt;
+  const auto found = slot.fifo.begin() + static_cast<ptrdiff_t>(index);
   const Entry entry = *found;
   found->answered = true;
   --slot.unanswered;

@@ -90,12 +90,12 @@ class Pool {
   std::optional<Ticket> Find(uint64_t id, uint64_t epoch, uint64_t sequence) const;
 
   // --- answers
-  // The answer of `child` to its oldest frame of `task_id`, which must be its oldest of all if
-  // it has one lane. Gives the task if this answers it; nothing if the task went elsewhere
-  // meanwhile or was skipped and waits again.
-  // `expected` is false (and nothing happened) if the child owes no answer for `task_id`.
-  std::optional<Ticket> Answered(Child child, uint64_t task_id, bool skipped, uint32_t service_us,
-                                 bool& expected);
+  // The answer of `child` to frame `number`, which must be of `task_id`, and its oldest if it has
+  // one lane. Gives the task if this answers it; nothing if the task went elsewhere meanwhile or
+  // was skipped and waits again.
+  // `expected` is false (and nothing happened) if the child owes no such answer.
+  std::optional<Ticket> Answered(Child child, uint64_t number, uint64_t task_id, bool skipped,
+                                 uint32_t service_us, bool& expected);
 
   // --- lives of children
   // Makes room for one more; its number.

@@ -1,7 +1,10 @@
 #include "worker/process/child_channel.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -33,8 +36,10 @@ ChildChannel::Sent ChildChannel::Send() {
     const ssize_t sent = SendWithFds(channel_.get(), out_.data() + out_sent_, end - out_sent_,
                                      std::span<const int>(&fd, fd >= 0 ? 1 : 0), MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    // ETOOMANYREFS: too many descriptors are on their way, of all processes of this user.
-    if (sent < 0) return errno == EAGAIN || errno == ETOOMANYREFS ? Sent::kBlocked : Sent::kBroken;
+    if (sent < 0 && errno == EAGAIN) return Sent::kBlocked;
+    // Too many descriptors are on their way, of all processes of this user, or no memory is there.
+    if (sent < 0 && (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM)) return Sent::kLater;
+    if (sent < 0) return Sent::kBroken;
     if (fd >= 0) out_memories_.pop_front();
     out_sent_ += static_cast<size_t>(sent);
   }
@@ -46,6 +51,10 @@ void ChildChannel::DropUnsent() {
   out_.clear();
   out_sent_ = 0;
   out_memories_.clear();
+}
+
+void ChildChannel::Kill() const {
+  if (pidfd_.valid()) syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
 bool ChildChannel::WaitDead(int timeout_ms) const {

@@ -31,13 +31,15 @@ class ChildChannel {
     if (memory != nullptr) out_memories_.push_back({out_.size(), std::move(memory)});
     out_.append(frame);
   }
-  // Sends what the socket takes. kBlocked: call again when it is writable.
+  // Sends what the socket takes. kBlocked: call again when it is writable, kLater: in a while.
   // kBroken: the child is gone or going; nothing more can be sent.
-  enum class Sent { kAll, kBlocked, kBroken };
+  enum class Sent { kAll, kBlocked, kLater, kBroken };
   Sent Send();
   // The child is dead: forgets what was not sent.
   void DropUnsent();
 
+  // SIGKILL to that process, whoever is in its group.
+  void Kill() const;
   // Waits up to `timeout_ms` for the child's death. False if it lives on.
   bool WaitDead(int timeout_ms) const;
 

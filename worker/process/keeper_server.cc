@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <thread>
 
 #include "worker/process/fd_message.h"
 #include "worker/process/keeper.h"
@@ -149,8 +150,14 @@ class KeeperServer {
     ssize_t sent;
     do {
       sent = SendWithFds(control_.get(), &report, sizeof report, fds, 0);
-    } while (sent < 0 && errno == EINTR);
+    } while (sent < 0 && (errno == EINTR || Patience()));
     if (sent < 0) open_ = false;
+  }
+  // The kernel has no room for descriptors now.
+  static bool Patience() {
+    if (errno != ETOOMANYREFS && errno != ENOBUFS && errno != ENOMEM) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return true;
   }
 
   UniqueFd control_;

@@ -39,6 +39,7 @@ inline constexpr size_t kOutboxBytes = 64 << 10;
 inline constexpr size_t kProgressBytes = 4096;
 
 inline constexpr uint32_t kLanesMax = 64;
+inline constexpr uint64_t kNobody = UINT64_MAX;
 
 // What a child runs at one time in one place.
 struct StatusLane {
@@ -61,8 +62,9 @@ struct StatusPage {
   alignas(64) std::atomic<uint64_t> begun;  // number of the newest frame begun (or skipped)
   std::atomic<uint64_t> begun_ns;           // when that was
   // The frame whose code runs just now, of those that are in lanes; 0: of none of them.
-  // Only kept by a child that can have several at once.
+  // kNobody: of one that has ended. Only kept by a child that can have several at once.
   std::atomic<uint64_t> current;
+  std::atomic<uint64_t> current_ns;  // since when
   std::atomic<uint64_t> outbox;
   std::array<char, 16> output_key;  // of the marks in its output; set before its first frame
   // Written by the daemon.

@@ -15,6 +15,8 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <set>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "worker/process/fd_message.h"
@@ -59,6 +61,7 @@ class ZygoteServer {
       Report(report);
     }
     Report({});
+    for (pid_t pid : Offspring()) helpers_.insert(pid);
     Serve();
     KillEverything();
     return 0;
@@ -130,7 +133,10 @@ class ZygoteServer {
           handlers_[request.child] = static_cast<uint16_t>(request.signal);
           break;
         case ZygoteRequest::kKill:
-          if (children_.contains(request.pid)) kill(-request.pid, request.signal);
+          if (children_.contains(request.pid)) {
+            kill(-request.pid, request.signal);
+            kill(request.pid, request.signal);  // it may have left its group
+          }
           break;
         case ZygoteRequest::kSignal:
           if (children_.contains(request.pid)) kill(request.pid, request.signal);
@@ -230,6 +236,7 @@ class ZygoteServer {
       int status = 0;
       rusage usage{};
       if (wait4(pid, &status, WNOHANG, &usage) != pid) return;
+      helpers_.erase(pid);
       if (child == children_.end()) continue;  // an orphan
       Outgoing out;
       out.report.type = ZygoteReport::kExited;
@@ -242,7 +249,7 @@ class ZygoteServer {
       children_.erase(child);
       reports_.push_back(std::move(out));
       // What it left behind in groups and sessions of its own came here with its death.
-      EndOffspring([this](pid_t each) { return children_.contains(each); });
+      EndOffspring([this](pid_t each) { return children_.contains(each) || helpers_.contains(each); });
     }
   }
 
@@ -265,6 +272,10 @@ class ZygoteServer {
           SendWithFds(control_.get(), &out.report, sizeof out.report, {fds.data(), count}, MSG_DONTWAIT);
       if (sent < 0 && errno == EINTR) continue;
       if (sent < 0 && errno == EAGAIN) return;
+      if (sent < 0 && WantsPatience(errno)) {
+        GiveUp(out, errno);
+        continue;
+      }
       if (sent < 0) {
         open_ = false;
         return;
@@ -273,9 +284,30 @@ class ZygoteServer {
     }
   }
 
+  // The kernel has no room for the descriptors: a handler may have taken it all.
+  static bool WantsPatience(int error) {
+    return error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM;
+  }
+  // The child is of no use without its channel; whoever asked for it is told why.
+  void GiveUp(Outgoing& out, int error) {
+    if (out.report.type == ZygoteReport::kSpawned) {
+      kill(-out.report.pid, SIGKILL);
+      kill(out.report.pid, SIGKILL);
+      children_.erase(out.report.pid);  // reaped as an orphan is
+      out.report.type = ZygoteReport::kSpawnFailed;
+      SetText(out.report, absl::StrCat("its descriptors cannot be sent: ", strerror(error)));
+      out.fds = {};
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
   // Ends all children and whatever they left behind, also what moved to groups of its own.
   void KillEverything() {
-    for (const auto& [pid, child] : children_) kill(-pid, SIGKILL);
+    for (const auto& [pid, child] : children_) {
+      kill(-pid, SIGKILL);
+      kill(pid, SIGKILL);
+    }
     EndOffspring([](pid_t) { return false; });
   }
 
@@ -283,6 +315,7 @@ class ZygoteServer {
   UniqueFd signals_;
   const ZygoteProgram& program_;
   std::map<pid_t, uint32_t> children_;  // not yet reaped
+  std::set<pid_t> helpers_;             // which modules have started
   std::vector<uint16_t> handlers_;      // by their index in task frames
   std::deque<Outgoing> reports_;
   bool open_ = true;

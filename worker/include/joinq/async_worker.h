@@ -17,7 +17,9 @@
 // A task that is cancelled or past its soft time limit has its wait ended by Asio's
 // cancellation (terminal): co_await throws boost::system::system_error with
 // operation_aborted, and every further one does until reset_cancellation_state. The hard
-// time limit ends the child; the others that ran there are run again, at no cost.
+// time limit ends the child; the others that ran there are run again, at no cost. If one
+// task's code has held up the child for half the time limit of another that is past it, that
+// one is ended for it, and fails.
 // Needs Boost 1.81 or later (headers only).
 #pragma once
 
