@@ -179,7 +179,8 @@ TEST(FramesTest, RefusesWhatIsNoFrame) {
   EXPECT_EQ(parse(with(3, 0xff)), Parse::kMalformed);  // longer than any
   EXPECT_EQ(parse(with(4, 77)), Parse::kMalformed);    // type
   EXPECT_EQ(parse(with(5, 77)), Parse::kMalformed);    // verdict
-  EXPECT_EQ(parse(with(20, 1)), Parse::kMalformed);    // texts beyond the end
+  EXPECT_EQ(parse(with(offsetof(ResultHeader, message_bytes), 1)),
+            Parse::kMalformed);  // texts beyond the end
 }
 
 TEST(FramesTest, NoiseNeverReadsBeyondItsEnd) {
