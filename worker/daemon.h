@@ -68,6 +68,7 @@ class Daemon : public LinkEvents {
     boost::asio::posix::stream_descriptor readable;  // a duplicate, to wait on
     ZygoteStart start;                               // until it serves
     uint32_t children = 0;                           // alive or starting
+    uint32_t requested = 0;                          // of these, without an answer
     std::chrono::steady_clock::time_point heard;     // or was asked for something then
   };
   using BroodPtr = std::shared_ptr<Brood>;
@@ -289,6 +290,7 @@ class Daemon : public LinkEvents {
   // Lets a child go that has run its last task.
   void EndIfSpent(const ChildPtr& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void KillAfterGrace(const ChildPtr& child);
+  void KillNow(Child& child);
   void After(const ChildPtr& child, std::chrono::steady_clock::duration delay, std::function<void()> act);
 
   // What the world outside is told, and the end of a burst (daemon_life.cc).

@@ -117,7 +117,7 @@ void Daemon::OnExited(const ZygoteReport& report) {
 }
 
 void Daemon::JudgeAll(Child& child, const std::vector<Pool::Ticket>& running, const ChildEnd& end) {
-  if (child.end == EndReason::kNo && running.size() > 1) {
+  if (child.end == EndReason::kNo && options_.concurrency_per_child > 1) {
     // The one whose code ran when it died; if that was nobody's, any may have done it.
     const uint64_t current = child.channel.page().current.load();
     if (current == kNobody) child.end_number = kNobody;  // what one left behind that has ended

@@ -137,9 +137,12 @@ uint64_t Daemon::CheckTimeLimit(const ChildPtr& child, Pool::Ticket ticket, Stat
   const bool past_hard = limit.hard_ms > 0 && now >= hard_at;
   const bool past_deadline = task.deadline_ns > 0 && now >= task.deadline_ns;
   if (const uint64_t other = past_hard ? WhoHeldUp(child, task.number, limit.hard_ms * kNsPerMs, now) : 0) {
-    const auto& holder = pool_.task(*pool_.Sent(child->slot, other));
-    spdlog::warn("task {} ({}) has held up child {} until task {} was past its time limit; ending the child",
-                 holder.id, handlers_[holder.handler], child->channel.pid(), task.id);
+    const auto holder = pool_.Sent(child->slot, other);
+    spdlog::warn("{} has held up child {} until task {} was past its time limit; ending the child",
+                 holder ? absl::StrCat("task ", pool_.task(*holder).id, " (",
+                                       handlers_[pool_.task(*holder).handler], ")")
+                        : "what an ended task left behind",
+                 child->channel.pid(), task.id);
     child->end_start_ns = child->channel.page().current_ns.load();
     End(child, EndReason::kHeldUpOthers, other);
     return WatchTimes::kNever;
@@ -168,7 +171,7 @@ uint64_t Daemon::WhoHeldUp(const ChildPtr& child, uint64_t number, uint64_t ns, 
   const uint64_t since = page.current_ns.load(std::memory_order_relaxed);
   if (options_.concurrency_per_child == 1 || current == 0 || current == number || now < since + ns / 2)
     return 0;
-  return pool_.Sent(child->slot, current) ? current : 0;
+  return current == kNobody || pool_.Sent(child->slot, current) ? current : 0;
 }
 
 v1::Completion& Daemon::FailPastTime(const Child& child, Pool::Ticket ticket, std::string detail) {
@@ -236,7 +239,7 @@ void Daemon::EndIfSpent(const ChildPtr& child) {
   if (child->end == EndReason::kRecycled) return;
   if (child->end != EndReason::kNo) {
     // It answered within its grace: nothing is left to wait for.
-    child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
+    KillNow(*child);
     return;
   }
   child->end = EndReason::kRecycled;
@@ -246,11 +249,13 @@ void Daemon::EndIfSpent(const ChildPtr& child) {
 }
 
 void Daemon::KillAfterGrace(const ChildPtr& child) {
-  After(child, std::chrono::milliseconds(options_.kill_grace_ms), [this, child] {
-    child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
-    child->channel.Kill();  // the zygote may be stopped
-    child->killed_at = std::chrono::steady_clock::now();
-  });
+  After(child, std::chrono::milliseconds(options_.kill_grace_ms), [this, child] { KillNow(*child); });
+}
+
+void Daemon::KillNow(Child& child) {
+  child.brood->zygote.Kill(child.channel.pid(), SIGKILL).IgnoreError();
+  child.channel.Kill();  // the zygote may be stopped
+  child.killed_at = std::chrono::steady_clock::now();
 }
 
 void Daemon::After(const ChildPtr& child, std::chrono::steady_clock::duration delay,

@@ -37,7 +37,8 @@ void Daemon::OnProcessEnded(Child& child, const ChildEnd& end) {
   const auto ticket = pool_.Sent(child.slot, 1);
   std::string_view answer = child.answer;
   ResultFrame frame;
-  if (ticket && TakeResult(answer, frame) == Parse::kFrame) {
+  if (ticket && TakeResult(answer, frame) == Parse::kFrame && frame.header.number == 1 &&
+      frame.header.task_id == pool_.task(*ticket).id) {
     TakeLarge(child, frame);
     bool expected = false;
     pool_.Answered(child.slot, frame.header.number, frame.header.task_id, false, 0, expected);

@@ -45,7 +45,7 @@ void Daemon::StartChild(bool single) {
   if (!brood_->zygote.Spawn(slot, single).ok()) return;  // its end will be seen
   places_[slot] = {brood_, single, false};
   ++brood_->children;
-  if (requested_ == 0) brood_->heard = std::chrono::steady_clock::now();
+  if (brood_->requested++ == 0) brood_->heard = std::chrono::steady_clock::now();
   ++requested_;
   if (single) {
     ++processes_;
@@ -70,6 +70,7 @@ void Daemon::FreeUp(uint32_t slot) {
   const Place place = std::exchange(places_[slot], {});
   if (!children_[slot]) {
     --requested_;
+    --place.brood->requested;
     if (place.single) --processes_requested_;
   }
   children_[slot].reset();
@@ -97,6 +98,7 @@ void Daemon::OnSpawned(const BroodPtr& brood, SpawnedChild spawned) {
   child->single = places_[slot].single;
   children_[slot] = child;
   --requested_;
+  --brood->requested;
   if (child->single) --processes_requested_;
   WatchReadable(child);
   WatchOutput(child);
@@ -177,7 +179,7 @@ void Daemon::Replace(const ChildPtr& child) {
   if (child->end != EndReason::kNo) return;
   if (!child->ready) {
     child->end = EndReason::kRecycled;
-    child->brood->zygote.Kill(child->channel.pid(), SIGKILL).IgnoreError();
+    KillNow(*child);
     return;
   }
   pool_.Retire(child->slot);

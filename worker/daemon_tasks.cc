@@ -138,6 +138,7 @@ void Daemon::TakeResults(Child& child) {
   ResultFrame frame;
   Parse parse;
   std::string wrong;
+  bool any_skipped = false;
   for (const char* frame_start = in.data(); (parse = TakeResult(in, frame)) == Parse::kFrame;
        frame_start = in.data()) {
     if (frame.header.type == FrameType::kReady) {
@@ -161,6 +162,7 @@ void Daemon::TakeResults(Child& child) {
     TakeLarge(child, frame);
     bool expected = false;
     const bool skipped = frame.header.verdict == ResultVerdict::kSkipped;
+    any_skipped |= skipped;
     const auto ticket = child.ready ? pool_.Answered(child.slot, frame.header.number, frame.header.task_id,
                                                      skipped, frame.header.service_us, expected)
                                     : std::nullopt;
@@ -182,9 +184,11 @@ void Daemon::TakeResults(Child& child) {
     in = {};
     child.end = EndReason::kBrokeProtocol;
     child.end_number = 0;
-    child.brood->zygote.Kill(child.channel.pid(), SIGKILL).IgnoreError();
+    if (child.ready && !child.single) pool_.Retire(child.slot);
+    KillNow(child);
   }
   child.channel.KeepInput(in);
+  if (any_skipped) StopWaiting();  // those that were cancelled meanwhile
   // What a recall brought back late.
   if (!taking()) Release(pool_.TakeWaiting());
 }

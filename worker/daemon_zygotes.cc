@@ -141,7 +141,15 @@ void Daemon::BuryAll(const BroodPtr& brood) {
       // Only what is dead for certain may run elsewhere.
       if (!child->channel.WaitDead(kDeathMs)) spdlog::error("child {} does not die", child->channel.pid());
       Bury(*child);
-      Release(pool_.ChildDied(slot, child->channel.page().begun.load()));
+      const auto running = pool_.ChildDied(slot, child->channel.page().begun.load());
+      if (IsPastTime(child->end)) {
+        ChildEnd end{};
+        end.pid = child->channel.pid();
+        end.wait_status = SIGKILL;
+        for (Pool::Ticket ticket : running) JudgeCulprit(*child, ticket, end, nullptr);
+      } else {
+        Release(running);
+      }
     }
     FreeUp(slot);
   }
@@ -245,8 +253,10 @@ void Daemon::CheckZygotes() {
     spdlog::error("zygote {} {}; killing it", brood->zygote.pid(), why);
     kill(brood->zygote.pid(), SIGKILL);  // its end will be seen
   };
-  if (brood_ && requested_ > 0 && now - brood_->heard > kZygotePatience)
-    return end(brood_, "has not answered for 10 s");
+  for (const auto& place : places_) {
+    if (place.brood && place.brood->requested > 0 && now - place.brood->heard > kZygotePatience)
+      return end(place.brood, "has not answered for 10 s");
+  }
   for (const auto& child : children_) {
     if (!child || !child->killed_at || now - *child->killed_at < kZygotePatience) continue;
     // One that is stuck in the kernel is not the zygote's fault.

@@ -170,8 +170,11 @@ TEST_F(AsyncTest, WhoComputesPastTheLimitOfOthersIsTheOneToBlame) {
 TEST_F(AsyncTest, WhatATaskLeftBehindIsBlamedOnNoOther) {
   StartWith("3");
   ASSERT_EQ(Run("async_leave_crash", "[100]").verdict(), v1::Completion::DONE);
+  const auto alone = broker_.Put("async_nap", "[400]");
+  ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completions[alone].size() == 2; }));
+  ASSERT_EQ(Run("async_leave_crash", "[100]").verdict(), v1::Completion::DONE);
   const auto first = broker_.Put("async_nap", "[400]"), second = broker_.Put("async_nap", "[400]");
-  for (uint64_t id : {first, second}) {
+  for (uint64_t id : {alone, first, second}) {
     ASSERT_TRUE(broker_.WaitFor([&] { return broker_.state().completions[id].size() == 2; }));
     EXPECT_EQ(All(id)[0].verdict(), v1::Completion::RELEASED);
     EXPECT_EQ(All(id)[1].verdict(), v1::Completion::DONE);

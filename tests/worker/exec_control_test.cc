@@ -121,5 +121,26 @@ TEST_F(ExecControlTest, AProgramHasTheseDescriptorsAndNoOthers) {
   EXPECT_EQ(Run("work", "").result(), "0 1 2 3 4 5 3 4\n");
 }
 
+TEST_F(ExecControlTest, AProgramThatIsKilledInTheMiddleOfALineWasKilled) {
+  StartScript(R"(
+printf '{"type"' >&$JOINQ_CONTROL_FD
+kill -9 $$
+)");
+  const auto completion = Run("work", "");
+  EXPECT_THAT(completion.error().message(), HasSubstr("killed by signal 9"));
+  EXPECT_FALSE(completion.error().final());
+}
+
+TEST_F(ExecControlTest, WhatIsInALargerPipeAtTheEndIsTakenAsWell) {
+  StartScript(R"(
+exec python3 -c '
+import fcntl, os
+fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
+os.write(1, b"x" * 1000000)
+'
+)");
+  EXPECT_EQ(Run("work", "").result().size(), 1'000'000u);
+}
+
 }  // namespace
 }  // namespace joinq

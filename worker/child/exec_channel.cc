@@ -1,6 +1,7 @@
 #include "worker/child/exec_channel.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace joinq {
 namespace {
 
 constexpr size_t kReadBytes = 16 << 10;
-constexpr int kReadsMax = 8;  // at once: more than a pipe holds
+constexpr int kReadsMax = 8;  // at once
 
 void MakePipe(UniqueFd& read_end, UniqueFd& write_end) {
   int fds[2];
@@ -28,12 +29,16 @@ void MakePipe(UniqueFd& read_end, UniqueFd& write_end) {
   SetNonBlocking(read_end);
 }
 
+// When the program has `ended`, all that is there: it may have made the pipe larger.
 template <typename Take>
-absl::Status ReadFrom(UniqueFd& from, Take take) {
+absl::Status ReadFrom(UniqueFd& from, bool ended, Take take) {
   char buffer[kReadBytes];
-  for (int reads = 0; reads < kReadsMax && from.valid(); ++reads) {
+  int left = 0;
+  if (ended && from.valid()) ioctl(from.get(), FIONREAD, &left);
+  for (int reads = 0; (reads < kReadsMax || left > 0) && from.valid(); ++reads) {
     const ssize_t got = read(from.get(), buffer, sizeof buffer);
     if (got > 0) {
+      left -= static_cast<int>(got);
       if (absl::Status status = take(std::string_view(buffer, static_cast<size_t>(got))); !status.ok())
         return status;
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -66,7 +71,7 @@ void ExecChannel::Started() {
 
 absl::Status ExecChannel::Read(bool ended) {
   std::string newest;
-  absl::Status status = ReadFrom(progress_, [&](std::string_view bytes) {
+  absl::Status status = ReadFrom(progress_, ended, [&](std::string_view bytes) {
     for (size_t end; (end = bytes.find('\n')) != bytes.npos; bytes.remove_prefix(end + 1)) {
       words_.append(bytes.substr(0, std::min(end, kProgressBytes - words_.size())));
       if (!words_.empty()) newest = std::exchange(words_, {});
@@ -79,15 +84,18 @@ absl::Status ExecChannel::Read(bool ended) {
   absl::Status wrong;
   const absl::Status too_long = absl::InvalidArgumentError(
       absl::StrCat("a line it wrote to JOINQ_CONTROL_FD is longer than ", kExecLineBytesMax, " bytes"));
-  status = ReadFrom(control_, [&](std::string_view bytes) {
+  status = ReadFrom(control_, ended, [&](std::string_view bytes) {
     const bool good = lines_.Add(bytes, [&](std::string_view line) {
       wrong = Take(line);
       return wrong.ok();
     });
     return good ? absl::OkStatus() : wrong.ok() ? too_long : wrong;
   });
-  if (status.ok() && ended && !lines_.rest().empty()) status = Take(lines_.rest());
   return status;
+}
+
+absl::Status ExecChannel::ReadRest() {
+  return lines_.rest().empty() ? absl::OkStatus() : Take(lines_.rest());
 }
 
 absl::Status ExecChannel::Take(std::string_view line) {

@@ -30,9 +30,11 @@ class ExecChannel {
   // To wait on; -1 once it is closed.
   int control() const { return control_.get(); }
   int progress() const { return progress_.get(); }
-  // Takes what is there, up to a bound; when the program has `ended` also a line without
-  // an end. The error says which line is wrong and why.
+  // Takes what is there, up to a bound unless the program has `ended`. The error says which
+  // line is wrong and why.
   absl::Status Read(bool ended);
+  // A line of control without an end. Of a program that was ended in the middle of one it is no use.
+  absl::Status ReadRest();
 
  private:
   absl::Status Take(std::string_view line);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +66,8 @@ class Run {
       throw HandlerError(why, tail);
     }
     if (WEXITSTATUS(status) != 0) throw HandlerError(absl::StrCat("exit status ", WEXITSTATUS(status)), tail);
+    if (auto rest = channel_.ReadRest(); !rest.ok())
+      throw HandlerError(std::string(rest.message()), tail, true);
     return std::move(output_);
   }
 
@@ -100,7 +103,12 @@ class Run {
     posix_spawn_file_actions_addclosefrom_np(&actions, ExecChannel::kFirstFree);
     pid_ = StartProgram(spec.program, spec.argv, variables, &actions);
     pidfd_ = OpenPidfd(pid_);
-    if (!pidfd_.valid()) ThrowErrno("pidfd_open", errno);
+    if (!pidfd_.valid()) {
+      const int error = errno;
+      kill(pid_, SIGKILL);
+      Wait();
+      ThrowErrno("pidfd_open", error);
+    }
     channel_.Started();
     in_ = std::move(in.write);
     out_ = std::move(out.read);
@@ -125,9 +133,10 @@ class Run {
       }
       if (polled[1].revents != 0) Feed();
       const bool ended = polled[0].revents != 0;
-      if (polled[2].revents != 0 || ended) Drain(out_, [this](const char* data, size_t n) { Keep(data, n); });
+      if (polled[2].revents != 0 || ended)
+        Drain(out_, ended, [this](const char* data, size_t n) { Keep(data, n); });
       if (polled[3].revents != 0 || ended)
-        Drain(error_, [this](const char* data, size_t n) { KeepTail(data, n); });
+        Drain(error_, ended, [this](const char* data, size_t n) { KeepTail(data, n); });
       if (polled[4].revents != 0 || polled[5].revents != 0 || ended) {
         if (auto status = channel_.Read(ended); !status.ok())
           throw HandlerError(std::string(status.message()), error_tail_, true);
@@ -159,12 +168,15 @@ class Run {
   }
 
   template <typename Take>
-  void Drain(UniqueFd& from, Take take) {
+  void Drain(UniqueFd& from, bool ended, Take take) {
     char buffer[16384];
-    // More than a pipe holds; who writes without end must not keep a cancel from being seen.
-    for (int reads = 0; reads < 8 && from.valid(); ++reads) {
+    int left = 0;  // of what was there at its end
+    if (ended && from.valid()) ioctl(from.get(), FIONREAD, &left);
+    // Who writes without end must not keep a cancel from being seen.
+    for (int reads = 0; (reads < 8 || left > 0) && from.valid(); ++reads) {
       const ssize_t got = read(from.get(), buffer, sizeof buffer);
       if (got > 0) {
+        left -= static_cast<int>(got);
         take(buffer, static_cast<size_t>(got));
       } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         from.Reset();

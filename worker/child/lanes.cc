@@ -46,6 +46,7 @@ class Lanes {
     Pump();
     // What has ended does not wait for what runs next.
     for (;;) {
+      EndTwin();
       {
         const std::lock_guard lock(sender_.mutex());
         if (!sender_.Flush()) return 1;

@@ -20,10 +20,10 @@ bool Leftovers::TooMany(uint64_t now_ns) {
   if (now_ns < next_look_ns_) return false;
   next_look_ns_ = now_ns + kPauseNs;
   siginfo_t info{};
-  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return false;
-  int zombies = 0;
-  for (pid_t pid : Offspring()) zombies += IsZombie(pid);
-  return zombies > kZombiesMax;
+  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0) return false;  // there is none
+  int zombies = 0, alive = 0;
+  for (pid_t pid : Offspring()) ++(IsZombie(pid) ? zombies : alive);
+  return zombies > kZombiesMax || alive > kAliveMax;
 }
 
 }  // namespace joinq

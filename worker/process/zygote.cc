@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -14,11 +15,17 @@
 
 namespace joinq {
 
+Zygote::Zygote(pid_t pid, UniqueFd control) : pid_(pid), control_(std::move(control)) {
+  const timeval patience{1, 0};
+  setsockopt(control_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+}
+
 absl::Status Zygote::Send(const ZygoteRequest& request) {
   ssize_t sent;
   do {
     sent = send(control_.get(), &request, sizeof request, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
+  if (sent < 0 && errno == EAGAIN) kill(pid_, SIGKILL);  // it does not read; its end will be seen
   return sent < 0 ? absl::ErrnoToStatus(errno, "request to the zygote") : absl::OkStatus();
 }
 
@@ -39,7 +46,7 @@ Zygote::Next Zygote::Receive(ZygoteReport& report, SpawnedChild& spawned) {
   const ssize_t got = ReceiveWithFds(control_.get(), &report, sizeof report, fds);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Next::kNone;
   if (got < static_cast<ssize_t>(sizeof report)) return Next::kGone;
-  if (!fds[0].valid()) return Next::kReport;
+  if (report.type != ZygoteReport::kSpawned) return Next::kReport;
   spawned.child = report.child;
   spawned.pid = report.pid;
   for (const UniqueFd* fd : {&fds[0], &fds[3]}) {

@@ -61,9 +61,9 @@ struct SpawnedChild {
 // The daemon's end. Not thread-safe.
 class Zygote {
  public:
-  Zygote(pid_t pid, UniqueFd control) : pid_(pid), control_(std::move(control)) {}
+  Zygote(pid_t pid, UniqueFd control);
 
-  // Requests never block: the zygote always reads. An error means that it is gone.
+  // An error means that it is gone, or was killed: it has not read for a second.
   absl::Status Spawn(uint32_t child, bool single);
   // Task frames say `index` from now on for its handler `handler`; all are named
   // once, from index 0 on, before the first Spawn.

@@ -127,6 +127,7 @@ class ZygoteServer {
       switch (request.type) {
         case ZygoteRequest::kSpawn:
           Spawn(request.child, request.signal == 1);
+          FlushReports();  // many may take a while
           break;
         case ZygoteRequest::kName:
           handlers_.resize(std::max<size_t>(handlers_.size(), request.child + 1), kNoHandler);
@@ -135,7 +136,7 @@ class ZygoteServer {
         case ZygoteRequest::kKill:
           if (children_.contains(request.pid)) {
             kill(-request.pid, request.signal);
-            kill(request.pid, request.signal);  // it may have left its group
+            if (getpgid(request.pid) != request.pid) kill(request.pid, request.signal);  // it has left it
           }
           break;
         case ZygoteRequest::kSignal:
@@ -250,6 +251,7 @@ class ZygoteServer {
       reports_.push_back(std::move(out));
       // What it left behind in groups and sessions of its own came here with its death.
       EndOffspring([this](pid_t each) { return children_.contains(each) || helpers_.contains(each); });
+      FlushReports();
     }
   }
 
@@ -291,9 +293,10 @@ class ZygoteServer {
   // The child is of no use without its channel; whoever asked for it is told why.
   void GiveUp(Outgoing& out, int error) {
     if (out.report.type == ZygoteReport::kSpawned) {
-      kill(-out.report.pid, SIGKILL);
-      kill(out.report.pid, SIGKILL);
-      children_.erase(out.report.pid);  // reaped as an orphan is
+      if (children_.erase(out.report.pid) > 0) {  // reaped as an orphan is
+        kill(-out.report.pid, SIGKILL);
+        kill(out.report.pid, SIGKILL);
+      }
       out.report.type = ZygoteReport::kSpawnFailed;
       SetText(out.report, absl::StrCat("its descriptors cannot be sent: ", strerror(error)));
       out.fds = {};
