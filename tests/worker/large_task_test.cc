@@ -1,6 +1,5 @@
 // Large payloads through a whole worker.
-#include <filesystem>
-
+#include "tests/worker/large_payloads.h"
 #include "tests/worker/worker_fixture.h"
 #include "worker/child/frames.h"
 #include "worker/process/payload_store.h"
@@ -9,17 +8,6 @@ namespace joinq {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::string Letters(size_t bytes, char first = 'a') {
-  std::string text(bytes, '\0');
-  for (size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(first + i % 23);
-  return text;
-}
-
-ptrdiff_t CountDescriptors(pid_t pid) {
-  const auto files = std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd");
-  return std::distance(begin(files), end(files));
-}
 
 TEST_F(WorkerTest, PayloadsAndResultsOfEverySizeGoThrough) {
   Start({"--exec", "cat=cat", "--exec", "count=wc -c"});

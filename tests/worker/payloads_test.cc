@@ -6,8 +6,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include <filesystem>
-
+#include "tests/worker/large_payloads.h"
 #include "worker/child/result_sender.h"
 #include "worker/child/task_reader.h"
 #include "worker/process/child_channel.h"
@@ -16,17 +15,6 @@ namespace joinq {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::string Letters(size_t bytes, char first = 'a') {
-  std::string text(bytes, '\0');
-  for (size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(first + i % 23);
-  return text;
-}
-
-ptrdiff_t CountDescriptors() {
-  const std::filesystem::directory_iterator files("/proc/self/fd");
-  return std::distance(begin(files), end(files));
-}
 
 UniqueFd Memfd(size_t bytes, int seals) {
   UniqueFd fd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
